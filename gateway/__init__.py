@@ -1,0 +1,1 @@
+"""Prepaid electricity on a Raspberry Pi: what a balance is, when supply is cut, who is told."""
