@@ -63,6 +63,10 @@ class AlreadyExists(Refused):
     """The name, meter or switch is in use."""
 
 
+class InUse(Refused):
+    """Something else still depends on it."""
+
+
 class MeterNotProven(Refused):
     """No good register reading is at hand, so nothing may be opened or charged on this meter."""
 

@@ -7,6 +7,10 @@ A pure step function, called with what is wanted and what is seen. Rules:
 - Load through a contact that was told to open, in `LOAD_READS` fresh readings in a row, or a
   feedback contact that disagrees for `SETTLE_S`, means it did not obey: it is told again, at most
   `MAX_ATTEMPTS` times, and then an alarm stands. Never a loop: relays live 10^4 to 10^5 operations.
+- Once that alarm stands, a moment without load does not clear it (a welded contact shows none while
+  the refrigerator rests): only the feedback contact does, or obeying the next goal.
+- A command that could not be given at all (device gone) raises the alarm too, and is tried again
+  every `UNREACHABLE_PAUSE_S`: nothing moved, so nothing wears, and the device may come back.
 - More than `MAX_OPERATIONS_PER_HOUR` are not made, whatever is wanted.
 """
 
@@ -18,6 +22,7 @@ LOAD_READS = 3  # fresh readings in a row before load through an open contact is
 LOAD_THRESHOLD_W = 15  # more than a meter's own noise, less than one lamp
 RETRY_PAUSE_S = (3.0, 10.0)  # before the second and third attempt
 MAX_ATTEMPTS = 3
+UNREACHABLE_PAUSE_S = 60.0
 MAX_OPERATIONS_PER_HOUR = 20
 HOUR_S = 3600.0
 
@@ -78,7 +83,7 @@ def step(drive: Drive, wanted: Position, seen: Seen, now_s: float) -> tuple[Driv
         # A new goal starts afresh; a standing alarm stays until the switch is seen to obey.
         drive = replace(_without_evidence(drive), wanted=wanted, attempts=0)
     if seen.commanded is not wanted:
-        return _operate(drive, now_s)
+        return _command_again(drive, now_s)
     drive = _weigh(drive, seen, now_s)
     match drive.proof:
         case Proof.PROVEN if drive.alarmed:
@@ -104,6 +109,17 @@ def operated(drive: Drive, now_s: float) -> Drive:
         last_operated_at_s=now_s,
         operations_at_s=(*recent, now_s),
     )
+
+
+def _command_again(drive: Drive, now_s: float) -> tuple[Drive, Action]:
+    """The switch has not even been told: at once the first time, then at growing intervals."""
+    if drive.attempts >= MAX_ATTEMPTS and not drive.alarmed:
+        return replace(drive, alarmed=True), Action.RAISE_ALARM
+    pauses_s = (0.0, *RETRY_PAUSE_S, UNREACHABLE_PAUSE_S)
+    pause_s = pauses_s[min(drive.attempts, len(pauses_s) - 1)]
+    if drive.last_operated_at_s is not None and now_s - drive.last_operated_at_s < pause_s:
+        return drive, Action.WAIT
+    return _operate(drive, now_s)
 
 
 def _operate(drive: Drive, now_s: float) -> tuple[Drive, Action]:
@@ -139,7 +155,7 @@ def _weigh(drive: Drive, seen: Seen, now_s: float) -> Drive:
     if drive.wanted is Position.CLOSED:
         return replace(drive, proof=Proof.PROVEN) if loaded else drive
     if not loaded:
-        return replace(drive, load_reads=0, proof=Proof.PROVEN)
+        return drive if drive.alarmed else replace(drive, load_reads=0, proof=Proof.PROVEN)
     reads = drive.load_reads + 1
     proof = Proof.DISOBEYED if reads >= LOAD_READS else drive.proof
     return replace(drive, load_reads=reads, proof=proof)
