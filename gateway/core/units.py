@@ -4,11 +4,20 @@ Money is an integer of paise, energy an integer of watt-hours, everywhere. Exact
 `Fraction`s and are rounded once, half up, by `round_half_up`. No float enters or leaves this file.
 """
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 from fractions import Fraction
 
 PAISE_PER_RUPEE = 100
 WH_PER_KWH = 1000
+
+# Commas only where Indian or western grouping puts them: a decimal comma, as in 50,00, must not be
+# read as five thousand rupees. At most 10^10 rupees, so that a slip of the keyboard stays small.
+_AMOUNT = re.compile(
+    r"(?P<sign>[+-]?)\s*₹?\s*"
+    r"(?P<rupees>[0-9]{1,10}|[0-9]{1,2}(?:,[0-9]{2})*,[0-9]{3}|[0-9]{1,3}(?:,[0-9]{3})+)"
+    r"(?P<rest>\.[0-9]{1,9})?"
+)
 
 
 def round_half_up(exact: Fraction) -> int:
@@ -24,23 +33,22 @@ def paise_per_wh(rupees_per_kwh: Decimal) -> Fraction:
 
 
 def paise(rupees: Decimal) -> int:
-    """A rupee amount as paise. Raises ValueError when it has a fraction of a paisa."""
-    scaled = rupees * PAISE_PER_RUPEE
-    if scaled != scaled.to_integral_value():
+    """A rupee amount as paise. Raises ValueError unless it is a whole number of paise."""
+    if not rupees.is_finite():
+        raise ValueError(f"{rupees} is not an amount in rupees")
+    scaled = Fraction(rupees) * PAISE_PER_RUPEE
+    if scaled.denominator != 1:
         raise ValueError(f"{rupees} rupees is not a whole number of paise")
-    return int(scaled)
+    return scaled.numerator
 
 
 def parse_rupees(text: str) -> int:
-    """Read an amount such as `50`, `50.00`, `-12.5`, `₹1,234.50` as paise. Raises ValueError."""
-    plain = text.strip().removeprefix("₹").replace(",", "").strip()
-    try:
-        value = Decimal(plain)
-    except InvalidOperation:
-        raise ValueError(f"{text!r} is not an amount in rupees, such as 50.00") from None
-    if not value.is_finite() or abs(value) > Decimal(10) ** 10:
+    """Read an amount such as `50`, `50.00`, `-₹1,23,456.78` as paise. Raises ValueError."""
+    match = _AMOUNT.fullmatch(text.strip())
+    if match is None:
         raise ValueError(f"{text!r} is not an amount in rupees, such as 50.00")
-    return paise(value)
+    plain = match["sign"] + match["rupees"].replace(",", "") + (match["rest"] or "")
+    return paise(Decimal(plain))
 
 
 def format_rupees(amount_paise: int) -> str:
