@@ -3,8 +3,10 @@
 The register only rises, and no faster than the supply can deliver. What breaks that is kept out:
 
 - lower than before: never accepted (a rebooting meter answers 0 for a while, then the truth);
-- higher than can have flowed: held back until `CONFIRMATIONS` further reads agree with it, so a
-  single garbled value is never billed. A drop back to the old level costs nothing;
+- a rise that is possible only because the last reading is long ago: accepted when the next reading
+  agrees, so that one garbled value after an outage is never billed;
+- higher than can have flowed: held back until `CONFIRMATIONS` further reads agree with it over
+  `CONFIRM_S`. A drop back to the old level costs nothing;
 - higher than `confirmable_wh` beyond that: parked until a person decides.
 
 The energy that could have flowed is counted to the first suspicious reading, so that a wrong level
@@ -12,10 +14,14 @@ does not become acceptable by waiting.
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-# Reads that must agree with a jump before it is taken for the truth.
+# Reads that must agree with a jump before it is taken for the truth, and for how long: some meters
+# answer wrongly for minutes after their own reboot.
 CONFIRMATIONS = 3
+CONFIRM_S = 300.0
+# What the load limit lets flow in this time is believed from a single reading.
+AT_ONCE_S = 300.0
 # After a restart without a proven time, the outage is taken to be no longer than this.
 UNKNOWN_GAP_S = 72 * 3600.0
 # Meters and clocks are not exact: what the load limit allows, and a quarter more.
@@ -69,24 +75,28 @@ def judge(
     gate: RegisterGate, register_wh: int, at_s: float, limits: RegisterLimits
 ) -> tuple[RegisterGate, Verdict]:
     """Judge a reading taken at monotonic `at_s`; the gate moves only when it is accepted."""
-    if register_wh < gate.accepted_wh:
-        return gate, Verdict.BACKWARD
     suspect = gate.suspect
+    if register_wh < gate.accepted_wh:
+        if suspect is not None:  # the meter contradicts itself: agreement starts anew
+            gate = replace(gate, suspect=replace(suspect, seen=0))
+        return gate, Verdict.BACKWARD
     agrees = suspect is not None and _could_follow(suspect, register_wh, at_s, limits)
-    counted_to_s = suspect.first_at_s if suspect is not None and agrees else at_s
-    possible_wh = _possible_wh(gate, counted_to_s, limits)
+    possible_wh = _possible_wh(gate, at_s if suspect is None else suspect.first_at_s, limits)
     risen_wh = register_wh - gate.accepted_wh
     if risen_wh <= possible_wh + limits.burst_wh:
-        return RegisterGate(register_wh, at_s), Verdict.ACCEPTED
+        seen_before = suspect is not None and agrees and suspect.seen > 0
+        at_once_wh = _flow_wh(AT_ONCE_S, limits) + limits.burst_wh
+        if risen_wh <= at_once_wh or seen_before:
+            return RegisterGate(register_wh, at_s), Verdict.ACCEPTED
     if suspect is None or not agrees:
         fresh = Suspect(at_s, register_wh, at_s, seen=1)
-        return RegisterGate(gate.accepted_wh, gate.accepted_at_s, fresh), Verdict.UNCONFIRMED
+        return replace(gate, suspect=fresh), Verdict.UNCONFIRMED
     seen = Suspect(suspect.first_at_s, register_wh, at_s, suspect.seen + 1)
-    if seen.seen <= CONFIRMATIONS:
-        return RegisterGate(gate.accepted_wh, gate.accepted_at_s, seen), Verdict.UNCONFIRMED
+    if seen.seen <= CONFIRMATIONS or at_s - seen.first_at_s < CONFIRM_S:
+        return replace(gate, suspect=seen), Verdict.UNCONFIRMED
     if risen_wh - possible_wh <= limits.confirmable_wh:
         return RegisterGate(register_wh, at_s), Verdict.CONFIRMED
-    return RegisterGate(gate.accepted_wh, gate.accepted_at_s, seen), Verdict.PARKED
+    return replace(gate, suspect=seen), Verdict.PARKED
 
 
 def _could_follow(suspect: Suspect, register_wh: int, at_s: float, limits: RegisterLimits) -> bool:
