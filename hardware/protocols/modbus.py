@@ -19,7 +19,9 @@ MAX_READ_REGISTERS = 125  # the byte count of a reply is one byte, and a frame h
 MAX_READ_BITS = 2000
 MAX_WRITE_REGISTERS = 123
 
-_UNITS = range(1, 248)
+MAX_UNIT = 247  # the highest address of a serial line; 0 is broadcast
+
+_UNITS = range(1, MAX_UNIT + 1)
 _ADDRESSES = 0x10000
 
 

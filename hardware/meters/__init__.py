@@ -1,0 +1,1 @@
+"""Meters: what a model's registers are (`models/*.toml`), and how a meter is read."""
