@@ -7,8 +7,9 @@ does not follow. An account's state is derived from its entries and from nothing
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
+from typing import Any
 
 from gateway.core.account import AccountBook, Charge, PostedLine
 from gateway.core.errors import InvariantBroken
@@ -47,6 +48,11 @@ class Entry:
     recharge_id: str | None
     reverses: str | None
     note: str
+
+
+def as_event(entry: Entry) -> dict[str, Any]:
+    """An entry as the head-end receives it: every column under its own name."""
+    return asdict(entry)
 
 
 @dataclass(frozen=True, slots=True)
