@@ -1,10 +1,10 @@
-"""A GPIO chip and a systemd on paper, faithful where relays feel it. Used by the pin and relay tests.
+"""A GPIO chip and a systemd on paper, faithful where relays feel it.
 
-`PaperKernel` keeps the lines of one chip in this process and serves them on a Unix socket. A request
-is a connected socket: exactly as in the kernel, the line is free when the last duplicate of that
-descriptor is closed, in whichever process, and a killed child closes its own. What happens to the
-levels is what was measured on real /dev/gpiochip lines: "persist" keeps a released output, "strict"
-turns it into an input; a claim as-is moves nothing; an output without a level drives low.
+`PaperKernel` keeps the lines of one chip in this process and serves them on a Unix socket. A
+request is a connected socket: exactly as in the kernel, the line is free when the last duplicate of
+that descriptor is closed, in whichever process, and a killed child closes its own. What happens to
+the levels is what was measured on real /dev/gpiochip lines: "persist" keeps a released output,
+"strict" turns it into an input; a claim as-is moves nothing; an output without a level drives low.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import selectors
 import socket
 import threading
 from pathlib import Path
+from typing import Self
 
 from hardware.relays.lines import Bias, Direction, LineConfig, LineInfo
 
@@ -70,7 +71,7 @@ class PaperKernel:
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    def __enter__(self) -> "PaperKernel":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
