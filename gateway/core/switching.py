@@ -7,8 +7,10 @@ A pure step function, called with what is wanted and what is seen. Rules:
 - Load through a contact that was told to open, in `LOAD_READS` fresh readings in a row, or a
   feedback contact that disagrees for `SETTLE_S`, means it did not obey: it is told again, at most
   `MAX_ATTEMPTS` times, and then an alarm stands. Never a loop: relays live 10^4 to 10^5 operations.
-- Once that alarm stands, a moment without load does not clear it (a welded contact shows none while
-  the refrigerator rests): only the feedback contact does, or obeying the next goal.
+  Load outweighs a feedback contact that shows open. Attempts count anew for a new goal, and for a
+  switch that is seen to obey an hour after it was last told.
+- Once an alarm for load stands, a moment without load does not clear it (a welded contact shows
+  none while the refrigerator rests): only with the feedback contact, or by obeying the next goal.
 - A command that could not be given at all (device gone) raises the alarm too, and is tried again
   every `UNREACHABLE_PAUSE_S`: nothing moved, so nothing wears, and the device may come back.
 - More than `MAX_OPERATIONS_PER_HOUR` are not made, whatever is wanted.
@@ -83,52 +85,62 @@ def step(drive: Drive, wanted: Position, seen: Seen, now_s: float) -> tuple[Driv
         # A new goal starts afresh; a standing alarm stays until the switch is seen to obey.
         drive = replace(_without_evidence(drive), wanted=wanted, attempts=0)
     if seen.commanded is not wanted:
-        return _command_again(drive, now_s)
+        return _command(drive, now_s)
     drive = _weigh(drive, seen, now_s)
     match drive.proof:
-        case Proof.PROVEN if drive.alarmed:
-            return replace(drive, alarmed=False), Action.CLEAR_ALARM
-        case Proof.DISOBEYED if drive.attempts >= MAX_ATTEMPTS:
+        case Proof.PROVEN:
+            if drive.last_operated_at_s is None or now_s - drive.last_operated_at_s >= HOUR_S:
+                drive = replace(drive, attempts=0)
             if drive.alarmed:
-                return drive, Action.WAIT
-            return replace(drive, alarmed=True), Action.RAISE_ALARM
-        case Proof.DISOBEYED:
-            pause_s = RETRY_PAUSE_S[min(max(drive.attempts, 1), len(RETRY_PAUSE_S)) - 1]
-            last_s = drive.last_operated_at_s
-            if last_s is None or now_s - last_s >= pause_s:
-                return _operate(drive, now_s)
+                return replace(drive, alarmed=False), Action.CLEAR_ALARM
+        case Proof.DISOBEYED if drive.attempts >= MAX_ATTEMPTS:
+            return _alarm(drive)
+        case Proof.DISOBEYED if _paused(drive, now_s):
+            return _operate(drive, now_s)
     return drive, Action.WAIT
 
 
 def operated(drive: Drive, now_s: float) -> Drive:
-    """Remember that the switch was driven at `now_s`."""
+    """Remember that the switch was driven at `now_s`, also when its driver then failed."""
     recent = tuple(at_s for at_s in drive.operations_at_s if now_s - at_s < HOUR_S)
+    if drive.attempts < MAX_ATTEMPTS:  # beyond, only a device that is gone is told: nothing moves
+        recent = (*recent, now_s)
     return replace(
         _without_evidence(drive),
         attempts=drive.attempts + 1,
         last_operated_at_s=now_s,
-        operations_at_s=(*recent, now_s),
+        operations_at_s=recent,
     )
 
 
-def _command_again(drive: Drive, now_s: float) -> tuple[Drive, Action]:
+def _command(drive: Drive, now_s: float) -> tuple[Drive, Action]:
     """The switch has not even been told: at once the first time, then at growing intervals."""
-    if drive.attempts >= MAX_ATTEMPTS and not drive.alarmed:
-        return replace(drive, alarmed=True), Action.RAISE_ALARM
-    pauses_s = (0.0, *RETRY_PAUSE_S, UNREACHABLE_PAUSE_S)
-    pause_s = pauses_s[min(drive.attempts, len(pauses_s) - 1)]
-    if drive.last_operated_at_s is not None and now_s - drive.last_operated_at_s < pause_s:
-        return drive, Action.WAIT
-    return _operate(drive, now_s)
+    if drive.attempts < MAX_ATTEMPTS:
+        return _operate(drive, now_s) if _paused(drive, now_s) else (drive, Action.WAIT)
+    if not drive.alarmed:
+        return _alarm(drive)
+    return drive, Action.OPERATE if _paused(drive, now_s) else Action.WAIT
 
 
 def _operate(drive: Drive, now_s: float) -> tuple[Drive, Action]:
     recent = [at_s for at_s in drive.operations_at_s if now_s - at_s < HOUR_S]
     if len(recent) >= MAX_OPERATIONS_PER_HOUR:
-        if drive.alarmed:
-            return drive, Action.WAIT
-        return replace(drive, alarmed=True), Action.RAISE_ALARM
+        return _alarm(drive)
     return drive, Action.OPERATE
+
+
+def _alarm(drive: Drive) -> tuple[Drive, Action]:
+    if drive.alarmed:
+        return drive, Action.WAIT
+    return replace(drive, alarmed=True), Action.RAISE_ALARM
+
+
+def _paused(drive: Drive, now_s: float) -> bool:
+    """Whether the pause due after this goal's attempts so far is over."""
+    if drive.last_operated_at_s is None or not drive.attempts:
+        return True
+    pauses_s = (*RETRY_PAUSE_S, UNREACHABLE_PAUSE_S)
+    return now_s - drive.last_operated_at_s >= pauses_s[min(drive.attempts, MAX_ATTEMPTS) - 1]
 
 
 def _without_evidence(drive: Drive) -> Drive:
@@ -137,25 +149,37 @@ def _without_evidence(drive: Drive) -> Drive:
 
 def _weigh(drive: Drive, seen: Seen, now_s: float) -> Drive:
     """Update the proof from evidence that is newer than the last command by SETTLE_S."""
-    settled_s = SETTLE_S + (drive.last_operated_at_s or float("-inf"))
-    if seen.feedback is not Position.UNKNOWN:
-        if seen.feedback is drive.wanted:
-            return replace(drive, proof=Proof.PROVEN, disagreed_since_s=None)
-        since_s = drive.disagreed_since_s if drive.disagreed_since_s is not None else now_s
-        drive = replace(drive, disagreed_since_s=since_s)
-        if now_s >= settled_s and now_s - since_s >= SETTLE_S:
-            return replace(drive, proof=Proof.DISOBEYED)
-        return drive
+    settled_s = float("-inf")
+    if drive.last_operated_at_s is not None:
+        settled_s = drive.last_operated_at_s + SETTLE_S
+    drive, by_load = _weigh_load(drive, seen, settled_s)
+    if seen.feedback is Position.UNKNOWN:
+        return replace(drive, disagreed_since_s=None, proof=by_load or drive.proof)
+    if seen.feedback is drive.wanted:
+        loaded = by_load is Proof.DISOBEYED
+        proof = Proof.DISOBEYED if loaded else Proof.PROVEN
+        return replace(drive, disagreed_since_s=None, proof=proof)
+    since_s = drive.disagreed_since_s if drive.disagreed_since_s is not None else now_s
+    drive = replace(drive, disagreed_since_s=since_s)
+    if now_s >= settled_s and now_s - since_s >= SETTLE_S:
+        return replace(drive, proof=Proof.DISOBEYED)
+    return drive
+
+
+def _weigh_load(drive: Drive, seen: Seen, settled_s: float) -> tuple[Drive, Proof | None]:
+    """Count fresh load readings; what they alone say of the switch, None for nothing."""
+    standing = Proof.DISOBEYED if drive.load_reads >= LOAD_READS else None
     if seen.load_w is None or seen.load_read_at_s is None or seen.load_read_at_s < settled_s:
-        return drive
+        return drive, standing
     if seen.load_read_at_s == drive.last_load_at_s:
-        return drive  # the same reading is no new evidence
+        return drive, standing  # the same reading is no new evidence
     drive = replace(drive, last_load_at_s=seen.load_read_at_s)
     loaded = seen.load_w > LOAD_THRESHOLD_W
     if drive.wanted is Position.CLOSED:
-        return replace(drive, proof=Proof.PROVEN) if loaded else drive
+        return drive, Proof.PROVEN if loaded else None
     if not loaded:
-        return drive if drive.alarmed else replace(drive, load_reads=0, proof=Proof.PROVEN)
-    reads = drive.load_reads + 1
-    proof = Proof.DISOBEYED if reads >= LOAD_READS else drive.proof
-    return replace(drive, load_reads=reads, proof=proof)
+        if standing and drive.alarmed and seen.feedback is Position.UNKNOWN:
+            return drive, standing
+        return replace(drive, load_reads=0), Proof.PROVEN
+    drive = replace(drive, load_reads=drive.load_reads + 1)
+    return drive, Proof.DISOBEYED if drive.load_reads >= LOAD_READS else None
