@@ -34,6 +34,10 @@ from hardware.relays.spec import open_switch, parse_switch
 log = logging.getLogger(__name__)
 
 
+def _notify(message: str) -> None:
+    systemd.notify(message)
+
+
 def _open_switch(spec: str, assumed: Contact) -> SupplySwitch:
     return open_switch(spec, assumed=assumed)
 
@@ -46,7 +50,7 @@ class Parts:
     database: Database | None = None
     buses: Mapping[str, MeterBus] | None = None
     open_switch: OpenSwitch = _open_switch
-    notify: Callable[[str], None] = systemd.notify
+    notify: Callable[[str], None] = _notify
     extra_tasks: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
 
 

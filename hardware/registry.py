@@ -1,11 +1,11 @@
-"""From names to drivers: which model file, which bus, which switch. The way in for `gateway.app`."""
+"""From names to drivers: which model file, which bus. The way in for `gateway.app`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from hardware.api import LineSettings, MeterSpec
-from hardware.buses.exchange import MeterDriver
 from hardware.buses.port import serial_opener
+from hardware.buses.rotation import MeterDriver
 from hardware.buses.rs485 import Rs485Bus
 from hardware.meters.modbus import ModbusMeter
 from hardware.meters.model import ModelLibrary
