@@ -180,7 +180,8 @@ class Bookkeeper:
     async def _work(self) -> None:
         while self._due:
             name = next(iter(self._due))
-            if name in self.live.accounts:
+            live = self.live.accounts.get(name)
+            if live is not None and self._wants_posting(live, self.clock.now()):
                 await self.transact(lambda now, name=name: self._due_posting(name, now))  # type: ignore[misc]
                 self.holds_changed.set()
             self._due.pop(name, None)

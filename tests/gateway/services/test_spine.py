@@ -1,0 +1,359 @@
+"""Read, charge, cut, recharge, restore: the two walks, over a real ledger."""
+
+import json
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+
+import pytest
+from rig import FIXED, RUPEE, Rig, tariff, until
+
+from gateway.core.errors import AlreadyExists, InUse, MeterNotProven, MeterUnknown
+from gateway.core.moment import Trust
+from gateway.core.policy import CutReason, CutWindow, Policy
+from gateway.core.recharge import Outcome
+from gateway.core.supply import Hold
+from gateway.documents.signed import SigningKey
+from gateway.services.alarms import Alarm
+from gateway.services.posting import HoldMove
+from hardware.api import MeterSilent, MeterSpec, Quality
+
+KEY = SigningKey.generate()
+
+
+def note(recharge_id="R-1", amount_paise=100 * RUPEE, account="A-1", gateway="GW-1", **more):
+    body = {
+        "v": 1,
+        "gateway": gateway,
+        "account": account,
+        "recharge_id": recharge_id,
+        "amount_paise": amount_paise,
+        "currency": "INR",
+        **more,
+    }
+    return KEY.sign(json.dumps(body).encode(), "office-1", "recharge+jws").encode()
+
+
+@pytest.fixture
+async def rig(tmp_path):
+    rig = Rig(tmp_path, keys={"office-1": KEY.public})
+    yield rig
+    await rig.stop()
+
+
+async def test_energy_is_charged_by_the_register_and_written_only_when_it_must_be(rig):
+    await rig.home()
+    rig.use(1000)
+    await rig.settle()
+
+    assert rig.account().balance_paise == 45 * RUPEE
+    assert [entry.kind for entry in rig.entries()] == ["opening"]
+
+    await rig.books.post("A-1")
+
+    assert [entry.amount_paise for entry in rig.entries()] == [50 * RUPEE, -5 * RUPEE]
+    charge = rig.entries()[-1]
+    assert (charge.register_from_wh, charge.register_to_wh) == (1000, 2000)
+    assert charge.rate == "5.00/kWh"
+
+
+async def test_exhausted_credit_opens_the_relay_and_a_recharge_closes_it(rig):
+    await rig.home(balance_paise=10 * RUPEE)
+    await rig.settle()
+    assert rig.closed()
+
+    rig.use(2000)
+    await rig.settle()
+
+    assert rig.account().holds == {Hold.NO_CREDIT}
+    assert not rig.closed()
+
+    answer = await rig.recharging.apply(note(), "mqtt")
+    await rig.enforcement.cycle()
+
+    assert answer.outcome is Outcome.CREDITED
+    assert answer.body["balance_paise"] == 100 * RUPEE
+    assert answer.body["supply"] == "connected"
+    assert rig.closed()
+    assert [event.data["outcome"] for event in rig.events("recharge.receipt")] == ["CREDITED"]
+
+
+async def test_the_loops_cut_and_restore_by_themselves(rig):
+    await rig.home(balance_paise=10 * RUPEE)
+    rig.run()
+    await until(rig.closed)
+
+    rig.use(2000)
+    await until(lambda: not rig.closed())
+    await rig.recharging.apply(note(), "file")
+    await until(rig.closed)
+
+
+async def test_the_same_recharge_by_any_road_credits_once(rig):
+    await rig.home()
+    first = await rig.recharging.apply(note(), "mqtt")
+    again = await rig.recharging.apply(note(), "file")
+    await rig.restart()
+    later = await rig.recharging.apply(note(), "mqtt")
+
+    assert [answer.outcome for answer in (first, again, later)] == [
+        Outcome.CREDITED,
+        Outcome.ALREADY_CREDITED,
+        Outcome.ALREADY_CREDITED,
+    ]
+    assert again.body["ledger_seq"] == first.body["ledger_seq"]
+    assert rig.account().book.balance_paise == 150 * RUPEE
+
+
+async def test_what_is_not_signed_for_this_gateway_credits_nothing(rig):
+    await rig.home()
+    forged = note()[:-6] + b"AAAAAA"
+    outcomes = [
+        (await rig.recharging.apply(body, "mqtt")).outcome
+        for body in (
+            forged,
+            b"garbage",
+            note(gateway="GW-2"),
+            note(account="nobody"),
+            note(amount_paise=-5, reverses="R-unknown"),
+        )
+    ]
+
+    assert outcomes == [
+        Outcome.BAD_SIGNATURE,
+        Outcome.MALFORMED,
+        Outcome.WRONG_GATEWAY,
+        Outcome.UNKNOWN_ACCOUNT,
+        Outcome.UNKNOWN_REVERSAL,
+    ]
+    assert rig.account().book.balance_paise == 50 * RUPEE
+
+
+async def test_an_id_used_twice_with_another_amount_is_a_conflict(rig):
+    await rig.home()
+    await rig.recharging.apply(note(), "mqtt")
+    answer = await rig.recharging.apply(note(amount_paise=500 * RUPEE), "mqtt")
+
+    assert answer.outcome is Outcome.CONFLICT
+    assert rig.account().book.balance_paise == 150 * RUPEE
+
+
+async def test_a_reversal_takes_back_what_it_names_and_no_more(rig):
+    await rig.home()
+    await rig.recharging.apply(note("R-1"), "mqtt")
+    first = await rig.recharging.apply(note("R-2", -60 * RUPEE, reverses="R-1"), "mqtt")
+    second = await rig.recharging.apply(note("R-3", -60 * RUPEE, reverses="R-1"), "mqtt")
+
+    assert (first.outcome, second.outcome) == (Outcome.CREDITED, Outcome.CONFLICT)
+    assert rig.account().book.balance_paise == 90 * RUPEE
+
+
+async def test_a_flood_of_forgeries_writes_a_bounded_number_of_answers(rig):
+    await rig.home()
+    before = len(rig.events())
+    for _ in range(500):
+        await rig.recharging.apply(b"x.y.z", "mqtt")
+
+    assert len(rig.events()) - before < 80
+    assert rig.recharging.refused == 500
+
+
+async def test_a_recharge_never_lifts_a_lock_that_a_person_placed(rig):
+    await rig.home(balance_paise=10 * RUPEE)
+    await rig.settle()
+    lock = HoldMove(Hold.LINEMAN_LOCK, placed=True, reason="work on the pole", actor="ravi")
+    await rig.books.move_hold("A-1", lock)
+    rig.use(3000)
+    await rig.settle()
+    assert rig.account().holds == {Hold.LINEMAN_LOCK, Hold.NO_CREDIT}
+
+    answer = await rig.recharging.apply(note(), "mqtt")
+    await rig.settle()
+
+    assert rig.account().holds == {Hold.LINEMAN_LOCK}
+    assert answer.body["supply"] == "disconnected"
+    assert not rig.closed()
+
+
+async def test_outside_the_window_supply_stays_and_is_cut_when_it_opens(rig):
+    rig.books.policy = Policy(cut_window=CutWindow(time(10), time(14)))
+    rig.clock.utc = datetime(2026, 11, 24, 14, 0, tzinfo=UTC)  # 19:30 in India
+    await rig.home(balance_paise=1 * RUPEE)
+    rig.use(1000)
+    await rig.settle()
+
+    assert rig.account().balance_paise == -4 * RUPEE
+    assert rig.closed()
+    assert rig.account().permission.reason is CutReason.OUTSIDE_WINDOW
+
+    rig.clock.advance(15 * 3600)  # 10:40 the next day
+    rig.bus.poll("M1")
+    await rig.settle()
+
+    assert not rig.closed()
+
+
+async def test_unknown_time_delays_a_cut_up_to_the_rupee_limit(rig):
+    rig.books.policy = Policy(
+        cut_window=CutWindow(time(10), time(14)), unknown_time_overdraft_rupees=Decimal(50)
+    )
+    rig.clock.trust = Trust.NONE
+    await rig.home(balance_paise=1 * RUPEE)
+    rig.use(1000)
+    await rig.settle()
+    assert rig.closed()
+
+    for _ in range(5):
+        rig.use(2000)
+    await rig.settle()
+
+    assert rig.account().balance_paise <= -50 * RUPEE
+    assert not rig.closed()
+
+
+async def test_a_silent_meter_is_never_cut_for_credit_and_a_stale_reading_neither(rig, monkeypatch):
+    rig.books.policy = Policy(cut_window=CutWindow(time(10), time(14)))
+    rig.clock.utc = datetime(2026, 11, 24, 14, 0, tzinfo=UTC)
+    await rig.home(balance_paise=1 * RUPEE)
+    rig.use(1000)
+    await rig.settle()
+    monkeypatch.setattr("gateway.services.bookkeeping.FRESH_S", -1.0)
+    rig.clock.advance(15 * 3600)
+    rig.books._look_at_all()
+    await rig.settle()
+
+    assert rig.closed()
+    assert rig.account().permission.allowed
+
+
+async def test_an_implausible_or_zero_reading_moves_no_money_and_no_relay(rig):
+    await rig.home(balance_paise=10 * RUPEE)
+    await rig.settle()
+    rig.bus.poll("M1", Quality.IMPLAUSIBLE)
+    rig.bus.registers["M1"] = 0
+    rig.bus.poll("M1")
+    rig.bus.registers["M1"] = 900_000_000
+    rig.bus.poll("M1")
+    await rig.settle()
+
+    assert rig.account().balance_paise == 10 * RUPEE
+    assert rig.closed()
+    alarms = {standing.alarm for standing in rig.alarms.standing()}
+    assert Alarm.REGISTER_BACKWARD in alarms
+
+    rig.bus.registers["M1"] = 1000
+    rig.bus.poll("M1")
+    assert rig.account().balance_paise == 10 * RUPEE
+    assert not rig.alarms.standing()
+
+
+async def test_after_a_power_cut_the_register_brings_back_what_memory_lost(rig):
+    await rig.home()
+    for _ in range(5):
+        rig.use(500)
+    await rig.restart()
+    rig.bus.registers["M1"] += 500
+    rig.bus.poll("M1")
+
+    assert rig.account().balance_paise == 50 * RUPEE - 15 * RUPEE
+
+
+async def test_holds_survive_a_power_cut(rig):
+    await rig.home(balance_paise=10 * RUPEE)
+    rig.use(2500)
+    await rig.settle()
+    await rig.restart()
+
+    assert rig.account().holds == {Hold.NO_CREDIT}
+    rig.enforcement.adopt_all()
+    await rig.enforcement.cycle()
+    assert not rig.closed()
+
+
+async def test_a_day_that_closes_is_posted_with_its_fixed_charge_once(rig):
+    await rig.home(plan=tariff(**FIXED))
+    rig.use(1000)
+    for _ in range(3):
+        rig.clock.advance(12 * 3600)
+        rig.use(1000)
+        await rig.settle()
+    fixed = [entry for entry in rig.entries() if entry.component == "fixed"]
+
+    assert [(entry.day, entry.amount_paise) for entry in fixed] == [
+        ("2026-11-24", -100),
+        ("2026-11-25", -100),
+    ]
+    await rig.restart()
+    rig.bus.poll("M1")
+    await rig.settle()
+    assert len([entry for entry in rig.entries() if entry.component == "fixed"]) == 2
+
+
+async def test_a_corrected_tariff_is_one_visible_difference(rig):
+    await rig.home()
+    rig.use(2000)
+    await rig.books.post("A-1")
+    await rig.commissioning.load_tariff(tariff("4.00"))
+
+    assert rig.account().book.balance_paise == 42 * RUPEE
+    assert rig.entries()[-1].amount_paise == 2 * RUPEE
+    await rig.restart()
+    assert rig.account().tariff == tariff("4.00")
+
+
+async def test_nothing_is_opened_on_what_was_not_seen_to_work(rig):
+    with pytest.raises(MeterSilent):
+        await rig.commissioning.add_meter(MeterSpec("M9", "rs485-0", 9, "sdm120"))
+    with pytest.raises(MeterUnknown):
+        await rig.commissioning.open_account("A-9", "M9", "none", tariff(), 0)
+    await rig.home()
+    with pytest.raises(InUse):
+        await rig.commissioning.remove_meter("M1")
+    with pytest.raises(AlreadyExists):
+        await rig.commissioning.open_account("A-2", "M1", "sim:2", tariff(), 0)
+    rig.bus.poll("M1", Quality.IMPLAUSIBLE)
+    with pytest.raises(MeterNotProven):
+        await rig.commissioning.open_account("A-3", "M1", "sim:3", tariff(), 0)
+    assert list(rig.enforcement.stations) == ["A-1"]
+
+
+async def test_a_closed_account_is_charged_to_the_end_and_disconnected(rig):
+    await rig.home(plan=tariff(**FIXED))
+    await rig.settle()
+    rig.use(1000)
+    await rig.commissioning.close_account("A-1")
+
+    assert not rig.closed()
+    assert rig.entries()[-1].balance_paise == 50 * RUPEE - 5 * RUPEE - 1 * RUPEE
+    assert not rig.books.live.accounts
+    await rig.restart()
+    assert not rig.books.live.accounts
+
+
+async def test_a_welded_relay_is_told_three_times_and_then_is_an_alarm(rig, monkeypatch):
+    monkeypatch.setattr("gateway.core.switching.SETTLE_S", 0.0)
+    monkeypatch.setattr("gateway.core.switching.RETRY_PAUSE_S", (0.0, 0.0))
+    await rig.home(balance_paise=10 * RUPEE)
+    await rig.settle()
+    rig.contacts["sim:1"].weld()
+    rig.bus.power["M1"] = 800
+    rig.use(2500)
+    await rig.settle()
+    for _ in range(40):
+        rig.bus.poll("M1")
+        await rig.enforcement.cycle()
+
+    opens = [row for row in rig.events("supply.operation") if row.data["position"] == "open"]
+    assert len(opens) == 3
+    assert [standing.alarm for standing in rig.alarms.standing()] == [Alarm.SWITCH_NOT_OBEYING]
+
+
+async def test_every_event_goes_out_in_the_order_of_its_sequence(rig):
+    await rig.home(balance_paise=10 * RUPEE)
+    await rig.settle()
+    rig.use(2500)
+    await rig.settle()
+    sequences = [event.sequence for event in rig.events()]
+
+    assert sequences == list(range(1, len(sequences) + 1))
+    kinds = [event.type for event in rig.events()]
+    assert kinds.index("supply.hold") < kinds.index("supply.operation")
