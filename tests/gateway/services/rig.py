@@ -1,4 +1,4 @@
-"""A gateway's services over a real ledger file, with a hand on the clock, the meter and the relay."""
+"""A gateway's services over a real ledger file, a hand on clock, meter and relay."""
 
 import asyncio
 from collections.abc import Callable
