@@ -33,6 +33,7 @@ class Line:
         self.bias: Bias | None = None
         self.consumer = ""
         self.used = False
+        self.writable = False  # by its owner: an as-is claim may only read, even an output
         self.felt: list[tuple[str, bool]] = []
         self.feel()
 
@@ -134,7 +135,7 @@ class PaperKernel:
         if offset is None:
             return
         line = self.lines[offset]
-        line.used, line.consumer = False, ""
+        line.used, line.writable, line.consumer = False, False, ""
         if self.strict:
             line.is_output, line.bias = False, None
         line.feel()
@@ -158,7 +159,7 @@ class PaperKernel:
                 return {"level": self._own(connection).level}
             case "set":
                 line = self._own(connection)
-                if not line.is_output:
+                if not line.writable:
                     raise OSError(errno.EPERM, "not an output")
                 line.driven = message["level"]
                 line.feel()
@@ -182,7 +183,7 @@ class PaperKernel:
             return
         if direction is Direction.OUTPUT:
             line.driven = bool(message["level"])  # none given: low, as in the kernel
-        line.is_output = direction is Direction.OUTPUT
+        line.is_output = line.writable = direction is Direction.OUTPUT
         line.bias = Bias(message["bias"]) if message["bias"] else None
         line.feel()
 

@@ -76,6 +76,8 @@ def test_a_line_that_the_last_owner_left_high_is_taken_over_high(kernel, life):
     device = OutputDevice(17, initial_value=None, pin_factory=life.start())
     assert device.is_active
     assert kernel.line(17).felt[1:] == [("output", True)]  # never low, never an input
+    device.off()
+    assert kernel.line(17).felt[2:] == [("output", False)]
 
 
 def test_closing_a_device_leaves_its_line_driven_and_owned(kernel, life):
@@ -143,6 +145,14 @@ def test_a_dead_descriptor_in_the_store_is_dropped_and_the_line_claimed_afresh(k
     assert life.systemd.names() == ["gpio.pinctrl-paper.17"]  # the fresh one, stored anew
     life.exit()
     assert OutputDevice(17, initial_value=None, pin_factory=life.start()).is_active
+
+
+def test_a_descriptor_that_owns_another_line_is_not_trusted(kernel, life):
+    wrong = PaperLines(kernel.path).claim(18, "prepaid-gateway", output(level=False))
+    life.systemd.stored.append(("gpio.pinctrl-paper.17", wrong))
+    OutputDevice(17, pin_factory=life.start()).on()
+    assert kernel.line(17).felt[-1] == ("output", True)
+    assert not any(level for _direction, level in kernel.line(18).felt)
 
 
 def test_a_dead_descriptor_beside_a_good_one_does_not_lose_the_good_one(kernel, life):
