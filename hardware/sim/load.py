@@ -11,6 +11,7 @@ any span is exact: `W * ms` is millijoules, times a multiplier in permille micro
 shape and seed give the same curve on every machine (`random.Random` seeded with a string).
 """
 
+import functools
 import random
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -117,16 +118,26 @@ class LoadCurve:
         return made
 
 
+@functools.cache
+def _minute_means(hourly_w: tuple[int, ...]) -> tuple[int, ...]:
+    """Watts of each minute on straight lines between the hours; kept for each shape there is."""
+    means = []
+    for minute in range(_MINUTES):
+        hour, past = divmod(minute, 60)
+        here, then = hourly_w[hour], hourly_w[(hour + 1) % 24]
+        means.append(here + (then - here) * past // 60)
+    return tuple(means)
+
+
 def _minute_watts(shape: LoadShape, chance: random.Random) -> tuple[int, ...]:
     """One day's watts, minute by minute: the shape bent by half-hours, plus the fridge."""
     spread = shape.spread_permille
     factors = [NORMAL_PERMILLE + chance.randint(-spread, spread) for _ in range(_HALF_HOURS)]
+    means = _minute_means(shape.hourly_w)
     watts = []
-    for minute in range(_MINUTES):
-        hour, past = divmod(minute, 60)
-        here, then = shape.hourly_w[hour], shape.hourly_w[(hour + 1) % 24]
-        mean = here + (then - here) * past // 60
-        watts.append(mean * factors[minute // 30] // NORMAL_PERMILLE)
+    for half_hour, factor in enumerate(factors):
+        part = means[30 * half_hour : 30 * half_hour + 30]
+        watts += [mean * factor // NORMAL_PERMILLE for mean in part]
     if shape.fridge_w:
         minute = -chance.randint(0, 40)
         while minute < _MINUTES:  # the compressor runs a third of the time

@@ -29,7 +29,9 @@ class MemoryLine:
         noise: Noise | None = None,
     ) -> None:
         self.settings = settings or LineSettings()
-        self.wire = Wire(self.settings, units, strict_silence, noise or Noise(0))
+        self.wire = Wire(
+            self.settings, units, strict_silence=strict_silence, noise=noise or Noise(0)
+        )
         self.plugged = True
         self._transport: _WireTransport | None = None
 

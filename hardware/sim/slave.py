@@ -13,6 +13,7 @@ import contextlib
 import random
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from hardware.protocols.modbus import ExceptionCode, ReadRegisters, Request
@@ -32,17 +33,13 @@ class Unit(Protocol):
         """How the next reply fails; spends the fault."""
 
 
+@dataclass(frozen=True, slots=True)
 class ReplyFault:
     """How one reply leaves a unit."""
 
-    __slots__ = ("after_s", "garbled", "missing")
-
-    def __init__(
-        self, *, after_s: float = 0.0, garbled: bool = False, missing: bool = False
-    ) -> None:
-        self.after_s = after_s  # turnaround: from the end of the request to the reply's start
-        self.garbled = garbled
-        self.missing = missing
+    after_s: float = 0.0  # turnaround: from the end of the request to the reply's start
+    garbled: bool = False
+    missing: bool = False
 
 
 class Slaves:

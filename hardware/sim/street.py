@@ -111,7 +111,9 @@ class Street:
             )
             self.homes[home.name] = home
         self._script: list[StreetEvent] = []
+        self.happened: list[StreetEvent] = []  # in order; as long as the script at most
         self.add_events(script)
+        self.advance(0)  # draws the first day of all curves now, not in the first reply
 
     def _build(
         self,
@@ -190,6 +192,7 @@ class Street:
             self._script.pop(0)
             self._set_time(max(due_ms, self._now_ms))
             _HAPPENINGS[event.kind](self.homes[event.home], event.amount)
+            self.happened.append(event)
         self._set_time(target_ms)
 
     def _set_time(self, now_ms: int) -> None:

@@ -126,6 +126,7 @@ class Wire:
     settings: LineSettings
     units: Units
     strict_silence: bool = False
+    silence_tolerance_s: float = 0.0  # what the caller's clock cannot tell apart
     noise: Noise = field(default_factory=lambda: Noise(0))
     counters: LineCounters = field(default_factory=LineCounters)
     _request: bytearray = field(default_factory=bytearray)
@@ -152,7 +153,7 @@ class Wire:
         if not self._request:
             self._unheard = False
             self._request_end_s = now_s
-            if now_s - self._idle_since_s < self.silence_s:
+            if now_s - self._idle_since_s < self.silence_s - self.silence_tolerance_s:
                 self.counters.silence_violations += 1
                 self._unheard = self.strict_silence
         if not understood:

@@ -1,6 +1,7 @@
 """The line on a pseudo-terminal: paced, judged by an independent master, unplugged, replugged."""
 
 import os
+import statistics
 import termios
 import time
 
@@ -72,16 +73,16 @@ def test_a_transaction_takes_the_wire_time_of_its_baud_rate(link, baud):
     true_s = (8 + 21) * settings.character_s + silence_s(settings)
     with SimLine(link, Slaves([Unit(1)]), settings) as line:
         port = serial.Serial(str(line.link), baud, timeout=2, exclusive=True)
-        ratios = []
-        for _ in range(10):
+        all_took_s = []
+        for _ in range(11):
             reply, took_s = exchange(port, request, 21)
             assert len(reply) == 21
-            ratios.append(took_s / true_s)
+            all_took_s.append(took_s)
             time.sleep(silence_s(settings))
         port.close()
-    ratios.sort()
-    assert ratios[0] > 0.995, "a reply came sooner than any wire could carry it"
-    assert ratios[len(ratios) // 2] < 1.15, ratios  # on a busy machine; 1.01 on a quiet one
+    median_s = statistics.median(all_took_s)
+    # On a quiet machine 1.01 of the true time at 9600; the half millisecond is for a busy one.
+    assert 0.98 * true_s - 0.0005 < median_s < 1.10 * true_s + 0.001
     assert line.counters.silence_violations == 0
 
 

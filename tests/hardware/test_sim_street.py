@@ -86,6 +86,7 @@ def test_a_script_happens_at_its_time_and_not_before():
     assert second.meter.power_w == 0
     street.advance(100)
     assert not first.meter.faults.dead
+    assert [event.at_s for event in street.happened] == [10, 20, 30]
     assert second.meter.power_w > 0
     welded_for_mwh = second.meter.used_mwh
     street.advance(3600)

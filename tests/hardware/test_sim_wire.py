@@ -108,6 +108,17 @@ def test_a_request_after_the_full_silence_is_no_violation():
     assert len(run(wire)) > 0
 
 
+def test_a_tolerance_spares_who_is_late_by_less_and_nobody_else():
+    wire = Wire(AT_9600, Echo(), strict_silence=True, silence_tolerance_s=0.5 * CHAR)
+    wire.send(REQUEST, 0.0)
+    end_s = run(wire)[-1][0]
+    wire.send(REQUEST, end_s + 3.1 * CHAR)
+    assert wire.counters.silence_violations == 0
+    end_s = run(wire)[-1][0]
+    wire.send(REQUEST, end_s + 2.9 * CHAR)
+    assert wire.counters.silence_violations == 1
+
+
 def test_talking_into_a_reply_spoils_both():
     echo = Echo()
     wire = Wire(AT_9600, echo)
