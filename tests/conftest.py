@@ -1,0 +1,20 @@
+"""What all tests share: a skip for want of a system package is a failure where it must not happen."""
+
+import os
+
+import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """Turn a skip into a failure when GATEWAY_TEST_NO_SKIP is set."""
+    report = yield
+    if (
+        report.skipped
+        and not hasattr(report, "wasxfail")
+        and os.environ.get("GATEWAY_TEST_NO_SKIP")
+    ):
+        reason = call.excinfo.value if call.excinfo else "?"
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, which is not allowed here: {reason}"
+    return report
