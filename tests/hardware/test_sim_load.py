@@ -56,6 +56,14 @@ def test_evening_is_heavier_than_small_hours_at_home():
     assert evening > 2 * night
 
 
+def test_midnight_is_no_step_in_the_shape():
+    steady = LoadShape("steady", (100, *[500] * 22, 300), 0, 0)
+    curve = LoadCurve(steady, 1)
+    assert curve.power_w(23 * 3_600_000) == 300
+    assert curve.power_w(DAY_MS - 1) == 103
+    assert curve.power_w(DAY_MS) == 100
+
+
 def test_the_multiplier_scales_exactly_and_refuses_negative_ones():
     load = Load(CURVE, 2500)
     assert load.energy_uj(0, DAY_MS) == CURVE.energy_mj(0, DAY_MS) * 2500

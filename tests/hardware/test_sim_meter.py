@@ -110,8 +110,9 @@ def test_a_hole_in_a_table_reads_zero_and_a_part_of_a_number_is_that_part():
         (SerialRegister(3, 0, "uint16"), "65539", (3,)),
         (SerialRegister(3, 0, "ascii", count=3), "AB1", (0x4142, 0x3100, 0)),
         (SerialRegister(3, 0, "ascii", "BADC", count=2), "AB1", (0x4241, 0x0031)),
+        (SerialRegister(3, 0, "ascii", "CDAB", count=2), "AB1", (0x3100, 0x4142)),
     ],
-    ids=["big", "low word first", "too long", "text", "text, bytes swapped"],
+    ids=["big", "low word first", "too long", "text", "text, bytes swapped", "text, words back"],
 )
 def test_a_serial_number_lies_in_its_register(place, serial, expected):
     assert serial_words(place, serial) == expected
@@ -144,6 +145,8 @@ def test_energy_adds_up_exactly_however_time_is_cut():
     assert one.energy_mwh == many.energy_mwh
     assert one.energy_mwh - 5000 == one.used_mwh > 0
     assert 0 <= one.energy_mwh // 1000 - one.register_wh < 10
+    assert one.register_wh % 10 == 0
+    assert meter_of(register_wh=1_009).register_wh == 1_000
 
 
 def test_an_open_contact_stops_the_load_and_leaves_the_voltage():

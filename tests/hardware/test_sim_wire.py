@@ -134,6 +134,18 @@ def test_talking_into_a_reply_spoils_both():
     assert late[-8:] != REPLY[-8:]
 
 
+def test_what_was_on_the_wire_before_a_collision_is_whole_even_if_not_yet_handed_over():
+    wire = Wire(AT_9600, Echo())
+    wire.send(REQUEST, 0.0)
+    now_s = (11.5 + 5.5) * CHAR  # five characters are through, four were a chunk
+    early = wire.advance((11.5 + 4) * CHAR + 1e-6) + wire.advance(now_s)
+    wire.send(REQUEST, now_s)
+    late = b"".join(data for _, data in run(wire))
+    assert len(early) == 4
+    assert (early + late)[:5] == REPLY[:5]
+    assert (early + late)[5:8] != REPLY[5:8]
+
+
 def test_two_units_that_answer_at_once_spoil_each_other():
     wire = Wire(AT_9600, Echo(Answer(b"a" * 9), Answer(b"b" * 9)))
     wire.send(REQUEST, 0.0)
