@@ -1,4 +1,4 @@
-"""What all tests share: a skip for want of a system package is a failure where it must not happen."""
+"""What all tests share: where packages are installed, a skip for want of one is a failure."""
 
 import os
 
