@@ -40,6 +40,10 @@ TARIFF = Tariff(
         ),
     ),
 )
+INSERT = (
+    "INSERT INTO entries"
+    " (account, kind, amount_paise, balance_paise, day, day_proven, utc_s, trust)"
+)
 BOOK = AccountBook("A-1", 5000, 1000, date(2026, 11, 24), day_proven=True)
 
 
@@ -81,22 +85,10 @@ def credit(book, amount_paise=10_000):
         "DELETE FROM entries",
         "UPDATE tariffs SET document = ''",
         "DELETE FROM tariffs",
-        (
-            "INSERT INTO entries (account, kind, amount_paise, balance_paise, day, day_proven, utc_s,"
-            " trust) VALUES ('A-1', 'opening', 100, 100, '2026-11-24', 1, 0, 'ntp')"
-        ),
-        (
-            "INSERT INTO entries (account, kind, amount_paise, balance_paise, day, day_proven, utc_s,"
-            " trust) VALUES ('A-1', 'credit', 100, 5100, '2026-11-24', 1, 0, 'ntp')"
-        ),
-        (
-            "INSERT INTO entries (account, kind, amount_paise, balance_paise, day, day_proven, utc_s,"
-            " trust) VALUES ('nobody', 'opening', 0, 0, '2026-11-24', 1, 0, 'ntp')"
-        ),
-        (
-            "INSERT INTO entries (account, kind, amount_paise, balance_paise, day, day_proven, utc_s,"
-            " trust) VALUES ('A-1', 'opening', 1.5, 5001.5, '2026-11-24', 1, 0, 'ntp')"
-        ),
+        f"{INSERT} VALUES ('A-1', 'opening', 100, 100, '2026-11-24', 1, 0, 'ntp')",
+        f"{INSERT} VALUES ('A-1', 'credit', 100, 5100, '2026-11-24', 1, 0, 'ntp')",
+        f"{INSERT} VALUES ('nobody', 'opening', 0, 0, '2026-11-24', 1, 0, 'ntp')",
+        f"{INSERT} VALUES ('A-1', 'opening', 1.5, 5001.5, '2026-11-24', 1, 0, 'ntp')",
     ],
 )
 def test_the_schema_refuses(opened, statement):
