@@ -172,8 +172,10 @@ class _Run:
 def bill(tariff: Tariff, days: Iterable[DayUsage]) -> tuple[BillLine, ...]:
     """The month-to-date bill of one calendar month's days, in order of date.
 
-    Lines come grouped by component; lines without any quantity are left out. Raises ValueError
-    when days are of different months, out of order or negative.
+    Lines come grouped by component; lines without any quantity are left out. A tariff without a
+    fixed charge still has a fixed line, of 0 paise, that counts the days: the ledger rebuilds an
+    account's days from its charges, and a corrected tariff may charge for them later. Raises
+    ValueError when days are of different months, out of order or negative.
     """
     runs = list(_runs(tariff, days))
     exact: list[tuple[LineKey, int, str, Fraction]] = []
@@ -189,9 +191,10 @@ def bill(tariff: Tariff, days: Iterable[DayUsage]) -> tuple[BillLine, ...]:
         energy_paise.append(run_paise)
         position_wh += run.energy_wh
     for run in runs:
-        if run.version.fixed is not None and run.fixed_days:
+        if run.fixed_days:  # counted even where nothing is due: see the docstring
             key = LineKey(Component.FIXED, run.version.effective_from)
-            rate = f"{run.version.fixed.rupees}/{run.version.fixed.per.value}"
+            fixed = run.version.fixed or FixedCharge(Decimal(0))
+            rate = f"{fixed.rupees}/{fixed.per.value}"
             exact.append((key, run.fixed_days, rate, run.fixed_paise))
     for run, base_paise in zip(runs, energy_paise, strict=True):
         if run.version.duty_percent_of_energy and run.energy_wh:
@@ -232,9 +235,10 @@ def _runs(tariff: Tariff, days: Iterable[DayUsage]) -> Iterator[_Run]:
                 yield current
             current = _Run(version)
         current.energy_wh += usage.energy_wh
-        if usage.fixed_due and version.fixed is not None:
+        if usage.fixed_due:
             current.fixed_days += 1
-            current.fixed_paise += version.fixed.daily_paise(usage.day)
+            if version.fixed is not None:
+                current.fixed_paise += version.fixed.daily_paise(usage.day)
     if current is not None:
         yield current
 

@@ -26,6 +26,9 @@ DEARER = Tariff(
         ),
     ),
 )
+# The clerk forgot the fixed charge; the order starts within the month.
+UNFIXED = Tariff("unfixed", (worked.version(fixed=None),))
+LATER = Tariff("later", (worked.version(), worked.version(date(2025, 10, 12), fixed=None)))
 
 
 def walk_days(walk, first, energies_wh, clocks):
@@ -196,13 +199,18 @@ def assert_ranges_join(charges, from_wh, to_wh):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 20_000), min_size=1, max_size=30), st.integers(0, 30))
-def test_the_days_of_the_month_can_be_read_off_the_charges(energies_wh, corrected_on):
+@given(
+    st.lists(st.integers(0, 20_000), min_size=1, max_size=30),
+    st.permutations([worked.LV1, DEARER, UNFIXED, LATER]),
+    st.sets(st.integers(1, 29), max_size=3),
+)
+def test_the_days_of_the_month_can_be_read_off_the_charges(energies_wh, tariffs, corrected_on):
     """The ledger keeps charges, not days: it must be able to rebuild them after a restart."""
-    walk = Walk.opened(at(date(2025, 10, 1), time()))
+    tariffs = list(tariffs)
+    walk = Walk.opened(at(date(2025, 10, 1), time()), tariffs.pop())
     for n, energy_wh in enumerate(energies_wh):
-        if n == corrected_on:
-            walk.tariff = DEARER
+        if n in corrected_on:
+            walk.tariff = tariffs.pop()
         walk_days(walk, date(2025, 10, 1) + timedelta(days=n), [energy_wh], [[20_000]])
     by_day = {}
     for charge in walk.charges:
