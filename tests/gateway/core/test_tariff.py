@@ -162,8 +162,15 @@ def test_lines_of_one_component_add_up_to_its_own_rounded_total():
         worked.version(SEPTEMBER, slabs=rate, **plain),
         worked.version(date(2025, 9, 2), slabs=rate, **plain),
     )
-    lines = bill(Tariff("T", versions), worked.month_of(SEPTEMBER, [1, 1]))
+    lines = bill(Tariff("T", versions), worked.month_of(SEPTEMBER, [1, 1], fixed_due=False))
     assert [line.amount_paise for line in lines] == [1, 0]
+
+
+def test_days_are_counted_even_where_nothing_is_due():
+    lines = bill(Tariff("T", (worked.version(fixed=None),)), worked.month_of(SEPTEMBER, [0] * 12))
+    assert [(line.key.component, line.quantity, line.amount_paise) for line in lines] == [
+        (Component.FIXED, 12, 0)
+    ]
 
 
 def test_duty_is_a_share_of_the_exact_energy_charge():
