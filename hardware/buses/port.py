@@ -56,6 +56,7 @@ class SerialStream(asyncio.Protocol):
         self._transport: Any = None  # pyserial-asyncio publishes no types
         self._unread = bytearray()
         self._arrived = asyncio.Event()
+        self._made = asyncio.Event()
         self._released = asyncio.Event()
         self._lost: str | None = None
         self._last_byte_at_s = self._loop.time()
@@ -68,6 +69,11 @@ class SerialStream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport; asyncio calls this."""
         self._transport = transport
+        self._made.set()
+
+    async def opened(self) -> None:
+        """Wait until the transport is ours; the port is open before that."""
+        await self._made.wait()
 
     def data_received(self, data: bytes) -> None:
         """Keep what came; asyncio calls this."""
@@ -137,7 +143,9 @@ async def open_serial(port: str, settings: LineSettings) -> SerialStream:
         )
     except (serial.SerialException, termios.error, OSError, ValueError) as error:
         raise _in_words(port, settings, error) from error
-    return cast("SerialStream", stream)
+    opened = cast("SerialStream", stream)
+    await opened.opened()
+    return opened
 
 
 def _in_words(port: str, settings: LineSettings, error: Exception) -> BusError:
