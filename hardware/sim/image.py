@@ -30,10 +30,17 @@ class RegisterImage:
     """The registers of one model; shared by all meters of that model.
 
     `step_wh` is the step in which its energy register counts: by default one unit of an integer
-    register, `FLOAT_STEP_WH` of a float one (1 Wh where the file's unit is Wh).
+    register, `FLOAT_STEP_WH` of a float one (1 Wh where the file's unit is Wh). With
+    `bridge_registers=0` it is a meter that refuses every read across a hole.
     """
 
-    def __init__(self, model: MeterModel, *, step_wh: int | None = None) -> None:
+    def __init__(
+        self,
+        model: MeterModel,
+        *,
+        step_wh: int | None = None,
+        bridge_registers: int = TABLE_GAP_REGISTERS,
+    ) -> None:
         self.model = model.name
         self.step_wh = step_wh if step_wh is not None else _step_wh(model)
         if self.step_wh < 1:
@@ -41,7 +48,7 @@ class RegisterImage:
         self._registers = model.registers
         self._serial = model.serial
         self._max_registers = model.max_registers
-        self._tables = _tables(model)
+        self._tables = _tables(model, bridge_registers)
         self._encode = functools.lru_cache(maxsize=_ENCODED_KEPT)(self._encode_value)
 
     def read(
@@ -97,7 +104,7 @@ def _step_wh(model: MeterModel) -> int:
     return max(1, round(factor * abs(Fraction(register.scale))))
 
 
-def _tables(model: MeterModel) -> dict[int, list[tuple[int, int]]]:
+def _tables(model: MeterModel, bridge: int) -> dict[int, list[tuple[int, int]]]:
     """Per function, the address ranges (start, end) that the meter has, in order."""
     spans = [(place.function, place.address, place.count) for place in model.registers.values()]
     if model.serial is not None:
@@ -105,7 +112,7 @@ def _tables(model: MeterModel) -> dict[int, list[tuple[int, int]]]:
     tables: dict[int, list[tuple[int, int]]] = {}
     for function, start, count in sorted(spans):
         known = tables.setdefault(function, [])
-        if known and start - known[-1][1] <= TABLE_GAP_REGISTERS:
+        if known and start - known[-1][1] <= bridge:
             known[-1] = (known[-1][0], max(known[-1][1], start + count))
         else:
             known.append((start, start + count))

@@ -18,7 +18,10 @@ _STREAM_LIMIT_BYTES = 65536
 
 
 class MemoryLine:
-    """A paced half-duplex line in memory; `open_streams` plugs a master in, one at a time."""
+    """A paced half-duplex line in memory.
+
+    `open_streams` plugs a master in as streams, `connect` as a protocol; one master at a time.
+    """
 
     def __init__(
         self,
@@ -43,23 +46,31 @@ class MemoryLine:
     async def open_streams(
         self, settings: LineSettings | None = None
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A master's end. Raises OSError while unplugged or taken, as a serial port does.
+        """A master's end as streams. Raises OSError as `connect` does."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=_STREAM_LIMIT_BYTES, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport = self.connect(protocol, settings)
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
-        `settings` are the master's; where they differ from the line's, nobody understands it.
+    def connect(
+        self, protocol: asyncio.Protocol, settings: LineSettings | None = None
+    ) -> asyncio.Transport:
+        """Plug a master's protocol in, e.g. a bus's own, and give it its transport.
+
+        Raises OSError while unplugged or taken, as a serial port does. `settings` are the
+        master's; where they differ from the line's, nobody understands it.
         """
         if not self.plugged:
             raise FileNotFoundError(errno.ENOENT, "the simulated port is unplugged")
         if self._transport is not None and not self._transport.is_closing():
             raise OSError(errno.EBUSY, "the simulated port is in use")
         loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=_STREAM_LIMIT_BYTES, loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         understood = settings is None or settings == self.settings
         self.wire.advance(loop.time())  # what came while nobody listened is gone
-        transport = _WireTransport(self.wire, protocol, loop, understood=understood)
-        protocol.connection_made(transport)
-        self._transport = transport
-        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+        self._transport = _WireTransport(self.wire, protocol, loop, understood=understood)
+        protocol.connection_made(self._transport)
+        return self._transport
 
     def unplug(self) -> None:
         """Pull the adapter: an open master's reader raises OSError."""
@@ -80,7 +91,7 @@ class _WireTransport(asyncio.Transport):
     def __init__(
         self,
         wire: Wire,
-        protocol: asyncio.StreamReaderProtocol,
+        protocol: asyncio.Protocol,
         loop: asyncio.AbstractEventLoop,
         *,
         understood: bool,

@@ -28,6 +28,9 @@ SILENCE_CHARACTERS = 3.5
 FAST_BAUD = 19200
 FAST_SILENCE_S = 0.00175
 
+# Sums of times differ in their last bits; a master that is early by less has kept the silence.
+CLOCK_GRAIN_S = 2e-6
+
 # A reply is handed over in pieces of about this much wire time, as a UART's FIFO would.
 CHUNK_S = 0.005
 # The master's writes that have not been heard yet. Four of the longest frames: a master that puts
@@ -126,7 +129,7 @@ class Wire:
     settings: LineSettings
     units: Units
     strict_silence: bool = False
-    silence_tolerance_s: float = 0.0  # what the caller's clock cannot tell apart
+    silence_tolerance_s: float = CLOCK_GRAIN_S  # what the caller's clock cannot tell apart
     noise: Noise = field(default_factory=lambda: Noise(0))
     counters: LineCounters = field(default_factory=LineCounters)
     _request: bytearray = field(default_factory=bytearray)

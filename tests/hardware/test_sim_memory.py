@@ -6,10 +6,16 @@ import time
 
 import pytest
 
-from hardware.api import LineSettings
+from hardware.api import LineSettings, MeterSpec, Quantity
+from hardware.buses.port import SerialStream
+from hardware.buses.rs485 import Rs485Bus
+from hardware.meters.modbus import ModbusMeter
+from hardware.meters.model import ModelLibrary
 from hardware.protocols.modbus_rtu import ReadRegisters, encode_request
+from hardware.sim.image import RegisterImage
 from hardware.sim.memory import MemoryLine
 from hardware.sim.slave import ReplyFault, Slaves
+from hardware.sim.street import Street
 from hardware.sim.wire import silence_s
 
 REQUEST = encode_request(ReadRegisters(1, 4, 0, 8))
@@ -149,3 +155,43 @@ async def test_what_arrives_while_nobody_listens_is_gone():
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(reader.readexactly(1), 0.05)
     writer.close()
+
+
+def test_the_gateways_own_bus_reads_a_street_for_a_virtual_hour_and_keeps_every_silence():
+    library = ModelLibrary()
+    street = Street("hour", 8, [RegisterImage(library.get(name)) for name in library.names()])
+    line = MemoryLine(street.slaves(), strict_silence=True)
+
+    async def opener(settings):
+        stream = SerialStream("memory")
+        line.connect(stream, settings)
+        return stream
+
+    outcomes = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        street.follow(loop.time)
+        bus = Rs485Bus(
+            "b", "memory", line.settings, opener=opener, poll_interval_s=10,
+            driver_for=lambda spec: ModbusMeter(spec, library.get(spec.model)),
+        )  # fmt: skip
+        for home in street.homes.values():
+            meter = home.meter
+            bus.attach(MeterSpec(meter.name, "b", meter.address, meter.model))
+        bus.subscribe(outcomes.append)
+        running = asyncio.create_task(bus.run())
+        await asyncio.sleep(3600)
+        for home in street.homes.values():
+            reading = await bus.read_now(home.meter.name)
+            shown_wh = reading.good(Quantity.ENERGY_IMPORT)
+            assert 0 <= home.meter.energy_mwh / 1000 - shown_wh <= home.meter.image.step_wh + 1
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    began_s = time.monotonic()
+    under_a_jumping_clock(main())
+    assert time.monotonic() - began_s < 30
+    assert len(outcomes) > 8 * 355
+    assert all(outcome.error is None for outcome in outcomes)
+    assert line.counters.silence_violations == line.counters.collisions == 0

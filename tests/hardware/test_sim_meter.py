@@ -102,6 +102,13 @@ def test_a_hole_in_a_table_reads_zero_and_a_part_of_a_number_is_that_part():
     assert image.read(4, 0, 1, values, "1") == [0x4366]
 
 
+def test_a_meter_can_be_one_that_refuses_reads_across_holes():
+    image = RegisterImage(ModelLibrary().get("sdm120"), bridge_registers=0)
+    assert image.read(4, 0, 2, {}, "1") == [0, 0]
+    assert image.read(4, 0, 8, {}, "1") is None
+    assert len(image.read(4, 0x46, 6, {}, "1")) == 6  # these lie side by side
+
+
 @pytest.mark.parametrize(
     ("place", "serial", "expected"),
     [
