@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.core.account import AccountBook, Anchor
-from gateway.core.errors import InUse, MeterNotProven, MeterUnknown, Refused
+from gateway.core.errors import BusUnknown, InUse, MeterNotProven, MeterUnknown, Refused
 from gateway.core.moment import Moment
 from gateway.core.register import RegisterGate, RegisterLimits
 from gateway.core.supply import Hold
@@ -82,7 +82,10 @@ class Commissioning:
 
         Raises `BusUnknown`, `AlreadyExists`, `MeterNotProven`, or what the bus raises.
         """
-        bus = self._buses[spec.bus]
+        bus = self._buses.get(spec.bus)
+        if bus is None:
+            known = ", ".join(self._buses) or "none"
+            raise BusUnknown(f"there is no bus {spec.bus} in the configuration; known: {known}")
         identity, reading = await bus.probe(spec)
         if reading.good(Quantity.ENERGY_IMPORT) is None:
             raise MeterNotProven(
@@ -236,7 +239,6 @@ class Commissioning:
         def then(live: LiveAccount) -> None:
             live.reading, live.accepted_at_s = reading, reading.read_at_s
             self._books.live.accounts[row.name] = live
-            self._books.due(row.name)
 
         return Change(write, then)
 
@@ -253,7 +255,6 @@ class Commissioning:
         def then(_: None) -> None:
             live.tariff = tariff
             posting.take_over(self._books.zone)
-            self._books.due(live.name)
 
         return Change(write, then)
 
@@ -281,9 +282,7 @@ class Commissioning:
         self._books.live.meters[spec.name] = LiveMeter(spec.name, reading)
         bus.attach(spec)
 
-    def _gate_at_start(
-        self, book: AccountBook, anchor: Anchor | None, now: Moment
-    ) -> RegisterGate:
+    def _gate_at_start(self, book: AccountBook, anchor: Anchor | None, now: Moment) -> RegisterGate:
         """Resume from posting or interval, the newer; a gap counts if both ends are proven."""
         if anchor is None:
             return RegisterGate(book.register_wh, None)

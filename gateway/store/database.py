@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from gateway.core.errors import DatabaseBusy, DatabaseDamaged, DatabaseMissing, StoreError
-from gateway.store import schema
 
 T = TypeVar("T")
 Transaction = sqlite3.Connection  # a connection between BEGIN IMMEDIATE and COMMIT
 
 FILE_NAME = "gateway.db"
 BUSY_TIMEOUT_MS = 5_000  # a reporting tool may hold a read lock; nobody else may write
-# 200 pages of 4 KiB: the WAL stays small on a card, and a checkpoint is a short pause.
-WAL_CHECKPOINT_PAGES = 200
+# 1,000 pages of 4 KiB: each checkpoint writes a page once, however often it changed meanwhile, so a
+# rarer one wears the card less; 4 MB are still read back in a moment at start.
+WAL_CHECKPOINT_PAGES = 1000
 
 
 class Runner(Protocol):
@@ -127,6 +127,9 @@ def open_reader(data_dir: Path) -> sqlite3.Connection:
 
 
 def _open_writer(path: Path) -> sqlite3.Connection:
+    # Late: commands that only read must not wait for a schema library they do not use.
+    from gateway.store import schema  # noqa: PLC0415
+
     with _sqlite_in_words(path):
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
@@ -152,6 +155,8 @@ def _refuse_damaged_or_newer(connection: sqlite3.Connection, path: Path) -> None
     verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
     if verdict != "ok":
         raise DatabaseDamaged(f"{path} is damaged: {verdict}")
+    from gateway.store import schema  # noqa: PLC0415 - as above
+
     newer = schema.unknown_migrations(connection)
     if newer:
         raise StoreError(

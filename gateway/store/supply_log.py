@@ -69,6 +69,16 @@ def standing_holds(reader: sqlite3.Connection, account: str) -> frozenset[Hold]:
     return frozenset(Hold(row["hold"]) for row in rows if row["kind"] == "hold_placed")
 
 
+def last_hold_row(reader: sqlite3.Connection, account: str, hold: Hold) -> SupplyRow | None:
+    """The newest row about one hold, or None."""
+    row = reader.execute(
+        "SELECT seq, account, kind, hold, position, reason, actor, utc_s, trust FROM supply_log"
+        " WHERE account = ? AND hold = ? ORDER BY seq DESC LIMIT 1",
+        (account, hold.value),
+    ).fetchone()
+    return SupplyRow(*row) if row else None
+
+
 def last_command(reader: sqlite3.Connection, account: str) -> Position:
     """Where the switch was last told to go; UNKNOWN before the first command."""
     row = reader.execute(
