@@ -16,7 +16,7 @@ from gateway.core.policy import Policy
 from gateway.documents.config import Config
 from gateway.documents.policy import load_policy
 from gateway.services.alarms import Alarms
-from gateway.services.bookkeeping import Bookkeeper, Change
+from gateway.services.bookkeeping import Bookkeeper
 from gateway.services.commissioning import Commissioning, SwitchGrammar
 from gateway.services.enforcement import Enforcement, OpenSwitch
 from gateway.services.health import Health
@@ -150,6 +150,4 @@ class _Outbox:
 
     async def acknowledge(self, through: int) -> None:
         """Forget what the head-end has stored."""
-        await self._books.transact(
-            lambda _: Change(lambda tx: outbox.acknowledge(tx, through), lambda _: None)
-        )
+        await self._books.acknowledge(through)

@@ -2,9 +2,10 @@
 
 Rules:
 - One change at a time, each in one durable transaction; memory follows the commit, never leads it.
-- A steady day writes almost nothing. Posted are: a day's close, a recharge, a hold placed or
-  lifted, an account's opening and closing, and on demand. Interval readings and alarms go with
-  one transaction a quarter-hour.
+- A steady day writes almost nothing. Posted are: a day's close (all accounts in one transaction), a
+  recharge, a hold placed or lifted, an account's opening and closing, and on demand. Interval
+  readings go with one transaction a quarter-hour, and acknowledgements ride on whatever is written
+  next: a durable commit costs a card some 20 kB however small it is.
 - A change that was begun is finished even if whoever asked for it goes away.
 - When the ledger cannot be written nothing moves: not money, not a relay. It is tried again.
 """
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0  # how often windows, days and intervals are looked at when no reading asks for it
 FRESH_S = 60.0  # an older reading moves no relay
 RETRY_WRITE_S = 2.0  # after the ledger could not be written
+DAY_CLOSE_S = 30.0  # days are closed together, this often: use lies evenly between readings anyway
+RIDING_ACKNOWLEDGEMENTS = 200  # more acknowledged events than this are deleted at once
 SILENT_READS = 5  # failed polls in a row before a meter is called silent
 
 
@@ -68,6 +71,9 @@ class Bookkeeper:
         self._wake = asyncio.Event()
         self._failures: dict[str, int] = {}
         self._interval: int | None = None
+        self._days_closed_at_s = float("-inf")
+        self._acknowledged = outbox.counts(db.reader)[2]  # by the head-end, perhaps not yet written
+        self._deleted = self._acknowledged
 
     # --- what others ask for -----------------------------------------------------------------
 
@@ -102,10 +108,16 @@ class Bookkeeper:
             return await self.post(name)
         return await self.post(name, move)
 
-    def due(self, name: str) -> None:
-        """Have an account looked at soon."""
-        self._due[name] = None
-        self._wake.set()
+    async def acknowledge(self, through: int) -> None:
+        """The head-end has stored all events up to `through`: forget them with the next write."""
+        self._acknowledged = max(self._acknowledged, through)
+        if self._acknowledged - self._deleted > RIDING_ACKNOWLEDGEMENTS:
+            await self.transact(lambda _: Change(lambda _: None, lambda _: None))
+
+    @property
+    def acknowledged(self) -> int:
+        """The last sequence that the head-end is known to have stored."""
+        return self._acknowledged
 
     # --- readings ----------------------------------------------------------------------------
 
@@ -126,8 +138,9 @@ class Bookkeeper:
         now = self.clock.now()
         accepted = live.see(outcome.reading, self.clock.monotonic(), now, self.zone)
         self._tell_verdict(live, now)
-        if accepted and self._wants_posting(live, now):
-            self.due(live.name)
+        if accepted and self._hold_moves(live, now):
+            self._due[live.name] = None
+            self._wake.set()
 
     def _note_failure(self, meter: LiveMeter, outcome: PollOutcome) -> None:
         meter.error = str(outcome.error)
@@ -178,27 +191,26 @@ class Bookkeeper:
                 self.alarms.clear(Alarm.LEDGER_UNWRITABLE, "ledger")
 
     async def _work(self) -> None:
-        while self._due:
-            name = next(iter(self._due))
-            live = self.live.accounts.get(name)
-            if live is not None and self._wants_posting(live, self.clock.now()):
-                await self.transact(lambda now, name=name: self._due_posting(name, now))  # type: ignore[misc]
-                self.holds_changed.set()
-            self._due.pop(name, None)
+        if self._due:
+            names, self._due = list(self._due), {}
+            await self.transact(lambda now: self._due_postings(names, now))
+            self.holds_changed.set()
         await self._keep_interval()
         await self._write_alarms()
 
     def _look_at_all(self) -> None:
-        now = self.clock.now()
+        """Find holds that the clock alone makes due, and days that have closed."""
+        now, now_s = self.clock.now(), asyncio.get_running_loop().time()
+        closing = now_s - self._days_closed_at_s >= DAY_CLOSE_S
+        if closing:
+            self._days_closed_at_s = now_s
         for live in self.live.accounts.values():
-            if self._wants_posting(live, now):
+            if self._hold_moves(live, now) or (closing and self._day_has_closed(live, now)):
                 self._due[live.name] = None
 
-    def _wants_posting(self, live: LiveAccount, now: Moment) -> bool:
-        """Whether a day has closed or the NO_CREDIT hold must move."""
-        if self._hold_moves(live, now):
-            return True
-        return accounting_day(live.running, now, self.zone) != live.book.day and self._fresh(live)
+    def _day_has_closed(self, live: LiveAccount, now: Moment) -> bool:
+        day = accounting_day(live.running, now, self.zone)
+        return day != live.book.day and self._fresh(live)
 
     def _hold_moves(self, live: LiveAccount, now: Moment) -> tuple[HoldMove, ...]:
         balance_paise = live.balance_paise
@@ -220,7 +232,15 @@ class Bookkeeper:
     async def _transact(self, prepare: Callable[[Moment], Change[T]]) -> T:
         async with self._lock:
             change = prepare(self.clock.now())
-            result = await self.db.write(change.write)
+            through = self._acknowledged
+
+            def write(tx: Transaction) -> T:
+                if through > self._deleted:
+                    outbox.acknowledge(tx, through)
+                return change.write(tx)
+
+            result = await self.db.write(write)
+            self._deleted = through
             change.then(result)
         self.outbox_changed.set()
         return result
@@ -228,10 +248,24 @@ class Bookkeeper:
     def _posting(self, name: str, now: Moment, moves: tuple[HoldMove, ...]) -> Change[Posting]:
         return self.change_of(self.posting_of(self.account(name), now, moves))
 
-    def _due_posting(self, name: str, now: Moment) -> Change[Posting]:
-        """Decide again under the lock: what made it due may have been mended meanwhile."""
-        live = self.account(name)
-        return self._posting(name, now, self._hold_moves(live, now))
+    def _due_postings(self, names: list[str], now: Moment) -> Change[None]:
+        """All that is due in one transaction, decided again now that nothing else is under way."""
+        lives = [self.live.accounts[name] for name in names if name in self.live.accounts]
+        postings = [
+            self.posting_of(live, now, moves)
+            for live in lives
+            if (moves := self._hold_moves(live, now)) or self._day_has_closed(live, now)
+        ]
+
+        def write(tx: Transaction) -> None:
+            for posting in postings:
+                posting.write(tx)
+
+        def then(_: None) -> None:
+            for posting in postings:
+                posting.take_over(self.zone)
+
+        return Change(write, then)
 
     def posting_of(
         self,

@@ -198,6 +198,8 @@ class Rig:
 
     async def settle(self) -> None:
         """Do by hand once what the loops do: post what is due, move the relays."""
+        self.books._days_closed_at_s = float("-inf")
+        self.books._look_at_all()
         await self.books._work()
         await self.enforcement.cycle()
 
