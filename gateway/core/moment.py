@@ -30,10 +30,14 @@ class Trust(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A wall time in UTC with its trust."""
+    """A wall time in UTC with its trust. Raises ValueError for a `utc` without a time zone."""
 
     utc: datetime
     trust: Trust
+
+    def __post_init__(self) -> None:
+        if self.utc.tzinfo is None:
+            raise ValueError(f"{self.utc} has no time zone; a moment must say it is UTC")
 
     @property
     def proven(self) -> bool:
