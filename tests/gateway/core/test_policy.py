@@ -166,9 +166,7 @@ def test_a_policy_without_hours_and_holidays_needs_no_time():
     st.sets(st.sampled_from(Weekday), min_size=1),
     st.sets(st.dates(date(2026, 1, 1), date(2028, 1, 31)), max_size=20),
 )
-def test_the_time_named_is_the_first_at_which_a_cut_is_allowed(
-    utc_s, start, end, weekdays, holidays
-):
+def test_the_time_named_is_the_first_that_allows_a_cut(utc_s, start, end, weekdays, holidays):
     policy = Policy(cut_window=CutWindow(start, end, tuple(weekdays)), holidays=tuple(holidays))
     utc = datetime.fromtimestamp(utc_s, UTC)
     permission = judged(policy, Moment(utc, Trust.NTP))
