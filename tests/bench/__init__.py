@@ -1,1 +1,1 @@
-"""Measurements: ratios to the physical limit or to a peer in the same run. Run with `make bench`."""
+"""Measurements: ratios to a physical limit or to a peer in the same run. Run: `make bench`."""
