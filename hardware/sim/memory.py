@@ -10,7 +10,7 @@ import errno
 from collections.abc import Iterable
 
 from hardware.api import LineSettings
-from hardware.sim.wire import LineCounters, Noise, Units, Wire
+from hardware.sim.wire import CHUNK_S, LineCounters, Noise, Units, Wire
 
 # What a master may leave unread before asyncio would pause us; a line that is never read loses
 # nothing here, as bytes are few: the wire bounds its own backlog.
@@ -21,6 +21,7 @@ class MemoryLine:
     """A paced half-duplex line in memory.
 
     `open_streams` plugs a master in as streams, `connect` as a protocol; one master at a time.
+    With `chunk_s=1.0` replies come whole, which makes a long simulation cheaper.
     """
 
     def __init__(
@@ -30,10 +31,15 @@ class MemoryLine:
         *,
         strict_silence: bool = False,
         noise: Noise | None = None,
+        chunk_s: float = CHUNK_S,
     ) -> None:
         self.settings = settings or LineSettings()
         self.wire = Wire(
-            self.settings, units, strict_silence=strict_silence, noise=noise or Noise(0)
+            self.settings,
+            units,
+            strict_silence=strict_silence,
+            chunk_s=chunk_s,
+            noise=noise or Noise(0),
         )
         self.plugged = True
         self._transport: _WireTransport | None = None

@@ -31,7 +31,8 @@ FAST_SILENCE_S = 0.00175
 # Sums of times differ in their last bits; a master that is early by less has kept the silence.
 CLOCK_GRAIN_S = 2e-6
 
-# A reply is handed over in pieces of about this much wire time, as a UART's FIFO would.
+# A reply is handed over in pieces of about this much wire time, as a UART's FIFO would. A wire with
+# longer pieces is cheaper to simulate, and its master sees replies come whole.
 CHUNK_S = 0.005
 # The master's writes that have not been heard yet. Four of the longest frames: a master that puts
 # more on a half-duplex line without waiting is broken, and what is above is lost.
@@ -130,6 +131,7 @@ class Wire:
     units: Units
     strict_silence: bool = False
     silence_tolerance_s: float = CLOCK_GRAIN_S  # what the caller's clock cannot tell apart
+    chunk_s: float = CHUNK_S
     noise: Noise = field(default_factory=lambda: Noise(0))
     counters: LineCounters = field(default_factory=LineCounters)
     _request: bytearray = field(default_factory=bytearray)
@@ -243,18 +245,21 @@ class Wire:
         self.counters.spoiled_bytes += max(0, len(reply.data) - keep)
         reply.data = reply.data[:keep] + self.noise.bend(reply.data[keep:])
 
+    def _chunk(self) -> int:
+        """How many characters are handed over at a time."""
+        return max(1, int(self.chunk_s / self.settings.character_s))
+
     def _next_s(self, reply: _Reply) -> float:
         """When a reply starts, or when its next chunk is complete."""
         if not reply.started:
             return reply.start_s
-        character_s = self.settings.character_s
-        chunk = max(1, int(CHUNK_S / character_s))
-        return reply.start_s + min(reply.sent + chunk, len(reply.data)) * character_s
+        complete = min(reply.sent + self._chunk(), len(reply.data))
+        return reply.start_s + complete * self.settings.character_s
 
     def _deliver(self, reply: _Reply, now_s: float) -> bytes:
         """Hand over all characters complete by `now_s`, at least the chunk that is due."""
         character_s = self.settings.character_s
-        due = reply.sent + max(1, int(CHUNK_S / character_s))
+        due = reply.sent + self._chunk()
         complete = max(due, int((now_s - reply.start_s) / character_s))
         piece = reply.data[reply.sent : complete]
         reply.sent = min(complete, len(reply.data))

@@ -160,7 +160,7 @@ async def test_what_arrives_while_nobody_listens_is_gone():
 def test_the_gateways_own_bus_reads_a_street_for_a_virtual_hour_and_keeps_every_silence():
     library = ModelLibrary()
     street = Street("hour", 8, [RegisterImage(library.get(name)) for name in library.names()])
-    line = MemoryLine(street.slaves(), strict_silence=True)
+    line = MemoryLine(street.slaves(), strict_silence=True, chunk_s=1.0)
 
     async def opener(settings):
         stream = SerialStream("memory")

@@ -59,6 +59,12 @@ def test_a_late_timer_delays_nothing_behind_it():
     assert run(wire)[-1][0] == pytest.approx(32.5 * CHAR)
 
 
+def test_a_reply_may_come_in_one_piece_and_no_sooner():
+    wire = Wire(AT_9600, Echo(), chunk_s=1.0)
+    wire.send(REQUEST, 0.0)
+    assert run(wire) == [(pytest.approx(32.5 * CHAR), REPLY)]
+
+
 def test_a_slow_unit_starts_after_its_turnaround_instead_of_the_silence():
     wire = Wire(AT_9600, Echo(Answer(REPLY, 0.020)))
     wire.send(REQUEST, 0.0)
