@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway import __version__
 from gateway.core.policy import Policy
 from gateway.documents.config import Config
 from gateway.documents.policy import load_policy
+from gateway.link.mqtt import gateway_link
 from gateway.services.alarms import Alarms
 from gateway.services.bookkeeping import Bookkeeper
 from gateway.services.commissioning import Commissioning, SwitchGrammar
@@ -82,7 +84,14 @@ class App:
         )
         self.commissioning = Commissioning(self.books, self.enforcement, self.buses, grammar)
         self.recharging = Recharging(self.books, config.gateway_id, config.recharge_keys)
-        self.sync = Sync(config.gateway_id, config.mqtt, _Outbox(self.books), self._credit)
+        self.sync = Sync(
+            config.gateway_id,
+            gateway_link(config.gateway_id, config.mqtt),
+            _Outbox(self.books),
+            self._credit,
+            now=self.clock.now,
+            version=__version__,
+        )
         self.health = Health(self.buses, self.alarms, self.clock, parts.notify)
         self.commissioning.load()
         for bus in self.buses.values():
@@ -142,7 +151,11 @@ class _Outbox:
 
     def __init__(self, books: Bookkeeper) -> None:
         self._books = books
-        self.changed = books.outbox_changed
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set whenever an event was added."""
+        return self._books.outbox_changed
 
     def pending(self, after: int, limit: int) -> list[OutboxEvent]:
         """The next events after a sequence."""
