@@ -107,6 +107,11 @@ class Topics:
         return (self.recharge, self.command, self.ack)
 
 
+def last_will(gateway: str) -> Message:
+    """What the broker says of a gateway that vanished, and the gateway itself when it leaves."""
+    return Message(Topics(gateway).state, b'{"state":"offline"}', retain=True)
+
+
 def gateway_of(topic: str) -> str | None:
     """The gateway a topic of ours belongs to, or None for any other topic."""
     parts = topic.split("/")

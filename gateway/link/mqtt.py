@@ -12,6 +12,7 @@ Rules of this file:
 """
 
 import asyncio
+import random
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -26,7 +27,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.documents.config import MqttConfig
-from gateway.link.api import LinkDown, LinkStatus, Message, Serve
+from gateway.link.api import LinkDown, LinkStatus, Message, Serve, Topics, last_will
 
 FIRST_DELAY_S = 1.0
 LAST_DELAY_S = 60.0
@@ -60,6 +61,16 @@ class LinkOptions:
     mqtt: MqttConfig
     subscriptions: tuple[str, ...]
     will: Message | None = None  # published by the broker if we vanish, by us if we leave
+
+
+def gateway_link(
+    gateway: str, mqtt: MqttConfig | None, jitter: Callable[[], float] = random.random
+) -> "MqttLink | None":
+    """The link of a gateway to its head-end; None when the configuration names no broker."""
+    if mqtt is None:
+        return None
+    options = LinkOptions(gateway, mqtt, Topics(gateway).down, last_will(gateway))
+    return MqttLink(options, jitter)
 
 
 class MqttLink:
