@@ -42,7 +42,7 @@ class SilenceBudget:
     are silent, the others keep the rest of the line.
     """
 
-    def __init__(self, *, share: float = 0.025, burst_s: float = 0.3) -> None:
+    def __init__(self, *, share: float = 0.02, burst_s: float = 0.1) -> None:
         self._share = share
         self._burst_s = burst_s
         self._left_s = burst_s

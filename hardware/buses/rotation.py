@@ -48,6 +48,9 @@ class Slot:
     link: MeterLink
     due_at_s: float = 0.0  # loop time never falls below it: due at once
     backoff: Backoff = field(default_factory=Backoff)
+    cost_s: float = (
+        1.0  # what the last vain try took; before the first one, a guess on the high side
+    )
 
 
 class Rotation:
@@ -57,6 +60,7 @@ class Rotation:
         self._interval_s = interval_s
         self._slots: dict[str, Slot] = {}
         self._budget = SilenceBudget()
+        self._in_a_pause = False  # the silent meter whose turn it is costs the others nothing
 
     def attach(self, driver: MeterDriver) -> None:
         """Add a meter, due at once; one of the same name is replaced."""
@@ -81,20 +85,22 @@ class Rotation:
 
     def next(self, now_s: float) -> Slot | None:
         """Whose turn it is now, if anybody's."""
-        turn: Slot | None = None
+        turn: Slot | None = None  # of those that answer, the one due first
         silent: Slot | None = None
         for slot in self._slots.values():
-            if slot.due_at_s > now_s:
-                continue
             if slot.backoff.silent:
-                if silent is None or slot.due_at_s < silent.due_at_s:
+                if slot.due_at_s <= now_s and (silent is None or slot.due_at_s < silent.due_at_s):
                     silent = slot
             elif turn is None or slot.due_at_s < turn.due_at_s:
                 turn = slot
+        if silent is not None and (turn is None or turn.due_at_s - now_s >= silent.cost_s):
+            self._in_a_pause = True
+            return silent
         # Silent ones first when they may: on a line that is always busy they would get no turn.
         if silent is not None and self._silent_wait_s(now_s) == 0:
+            self._in_a_pause = False
             return silent
-        return turn
+        return turn if turn is not None and turn.due_at_s <= now_s else None
 
     def wake_at_s(self, now_s: float) -> float | None:
         """When `next` has something to say; None while no meter is attached."""
@@ -124,8 +130,9 @@ class Rotation:
 
     def failed(self, slot: Slot, started_s: float, now_s: float, error: str) -> None:
         """The meter could not be read, which took the line from `started_s` to `now_s`."""
-        if slot.backoff.silent and self._anybody_answers():
-            self._budget.spend(now_s, now_s - started_s)
+        slot.cost_s = now_s - started_s
+        if slot.backoff.silent and self._anybody_answers() and not self._in_a_pause:
+            self._budget.spend(now_s, slot.cost_s)
         delay_s = slot.backoff.fail()
         if not self._anybody_answers():
             delay_s = min(delay_s, ALL_SILENT_DELAY_S)

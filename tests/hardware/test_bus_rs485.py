@@ -117,7 +117,7 @@ def line_of(count: int, settings: LineSettings | None = None) -> Peer:
 
 async def until(what: Callable[[], object], within_s: float = 60.0) -> None:
     async with asyncio.timeout(within_s):
-        while not what():  # noqa: ASYNC110 - conditions of the bus have no events
+        while not what():
             await asyncio.sleep(0.02)
 
 
