@@ -224,6 +224,7 @@ class Commissioning:
         register_wh = reading.good(Quantity.ENERGY_IMPORT) or 0
         day = now.day(self._books.zone)
         book = AccountBook(row.name, balance_paise, register_wh, day, now.proven)
+        gate = RegisterGate(register_wh, self._books.clock.monotonic())
 
         def write(tx: Transaction) -> LiveAccount:
             tariff_id = _keep_tariff(tx, tariff, now)
@@ -233,7 +234,6 @@ class Commissioning:
             outbox.put(tx, "account.opened", row.name, _account_event(stored, book), now)
             rows = [ledger.as_event(entry) for entry in entries]
             outbox.put(tx, "ledger.entries", row.name, {"entries": rows}, now)
-            gate = RegisterGate(register_wh, self._books.clock.monotonic())
             return _live(stored, tariff, book, gate, meter)
 
         def then(live: LiveAccount) -> None:
