@@ -49,14 +49,18 @@ ALLOWED: dict[str, set[str]] = {
     # The only module that picks drivers.
     "gateway.app": HARDWARE | PRODUCT,
     "gateway.web": PORTS | PRODUCT,
-    "gateway.cli": HARDWARE | PRODUCT | {"gateway.app", "gateway.headend", "gateway.web"},
+    # A whole street in one process: the application, a head-end and simulated homes.
+    "gateway.demo": HARDWARE | PRODUCT | {"gateway.app", "gateway.headend", "gateway.web"},
+    "gateway.cli": HARDWARE
+    | PRODUCT
+    | {"gateway.app", "gateway.demo", "gateway.headend", "gateway.web"},
 }
 
 # Each third-party library, and the only modules that may import it.
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "aiomqtt": ("gateway/link/mqtt.py",),
     "paho": ("gateway/link/mqtt.py",),  # aiomqtt's own: a constant or two
-    "amqtt": ("gateway/cli/*.py", "gateway/headend/*.py"),  # the demonstration's broker
+    "amqtt": ("gateway/demo/*.py",),  # the demonstration's broker
     "click": ("gateway/cli/*.py",),
     "gpiod": ("hardware/relays/pins.py", "hardware/relays/gpio.py"),
     # mock.py: the pins of a machine without a GPIO chip are gpiozero pins as well.
