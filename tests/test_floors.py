@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "gateway.headend": PORTS | {"gateway.core", "gateway.documents", "gateway.link"},
     # The only module that picks drivers.
     "gateway.app": HARDWARE | PRODUCT,
-    "gateway.web": PORTS | PRODUCT,
+    "gateway.web": HARDWARE | PRODUCT | {"gateway.app"},
     # A whole street in one process: the application, a head-end and simulated homes.
     "gateway.demo": HARDWARE | PRODUCT | {"gateway.app", "gateway.headend", "gateway.web"},
     "gateway.cli": HARDWARE
