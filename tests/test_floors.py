@@ -60,7 +60,7 @@ ALLOWED: dict[str, set[str]] = {
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "aiomqtt": ("gateway/link/mqtt.py",),
     "paho": ("gateway/link/mqtt.py",),  # aiomqtt's own: a constant or two
-    "amqtt": ("gateway/demo/*.py",),  # the demonstration's broker
+    "amqtt": ("gateway/headend/broker.py",),  # the demonstration's broker
     "click": ("gateway/cli/*.py",),
     "gpiod": ("hardware/relays/pins.py", "hardware/relays/gpio.py"),
     # mock.py: the pins of a machine without a GPIO chip are gpiozero pins as well.
