@@ -121,18 +121,27 @@ def _bus(report: BusHealth) -> dict[str, Any]:
 
 def _link(source: Source) -> dict[str, Any] | None:
     """The link as the running gateway sees it; None without a daemon or without a broker."""
-    status_now = source.live.sync.link_status() if source.live else None
-    if status_now is None:
+    counters = source.live.sync.status() if source.live else None
+    link = counters.link if counters else None
+    if counters is None or link is None:
         return None
     return {
-        "broker": status_now.broker,
-        "connected": status_now.connected,
-        "connected_since": _at(source, status_now.connected_since_s),
-        "sessions": status_now.sessions,
-        "failures": status_now.failures,
-        "next_attempt_at": _at(source, status_now.next_attempt_at_s),
-        "error": None if status_now.connected else status_now.last_error,
-        "hint": None if status_now.connected else status_now.last_hint,
+        "broker": link.broker,
+        "connected": link.connected,
+        "connected_since": _at(source, link.connected_since_s),
+        "sessions": link.sessions,
+        "failures": link.failures,
+        "next_attempt_at": _at(source, link.next_attempt_at_s),
+        "error": None if link.connected else link.last_error,
+        "hint": None if link.connected else link.last_hint,
+        "events_sent": counters.events_sent,
+        "batches_sent": counters.batches_sent,
+        "resends": counters.resends,
+        "acks": counters.acks,
+        "last_ack_at": _at(source, counters.last_ack_at_s),
+        "recharges": counters.recharges,
+        "handling_failures": counters.failures,
+        "last_handling_failure": counters.last_failure,
     }
 
 

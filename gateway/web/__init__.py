@@ -1,0 +1,1 @@
+"""How the running gateway is reached: the local API of the commands."""
