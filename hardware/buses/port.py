@@ -8,6 +8,7 @@ Anything that opens as a `ByteStream` can stand in for a port: the simulator, a 
 """
 
 import asyncio
+import contextlib
 import errno
 import termios
 from collections.abc import Awaitable, Callable
@@ -21,6 +22,9 @@ from hardware.api import BusError, LineSettings, PortSettingRefused, PortUnavail
 # What a line may deliver between two looks at it. A master looks after each frame, so more than
 # this is noise, of which the newest is enough.
 MAX_UNREAD_BYTES = 4096
+
+# A port lets go at once; one that does not is broken, and must not hold up the bus.
+CLOSE_S_MAX = 1.0
 
 
 class ByteStream(Protocol):
@@ -107,11 +111,15 @@ class SerialStream(asyncio.Protocol):
 
     async def close(self) -> None:
         """Let go of the port, so that it can be opened again; may be called twice."""
-        if self._lost is None:
-            self._lost = "it was closed"
+        self._lost = self._lost or "it was closed"
+        if not self._transport.is_closing():
             self._transport.abort()
         # The transport lets go in a later turn of the loop; until then our own lock is in the way.
-        await self._released.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S_MAX):
+                await self._released.wait()
+            return
+        self._transport.abort()  # it was waiting to send what can no longer be sent
 
     def _check(self) -> None:
         if self._lost is not None:
