@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeGuard
 
 from hardware.api import (
     BusError,
@@ -153,6 +154,7 @@ class Rs485Bus:
         """
         async with self._exclusive:
             self._is_borrowed = True
+            self._hand_on()
             await self._close_line()
             try:
                 yield self._open
@@ -269,18 +271,27 @@ class Rs485Bus:
         try:
             reading = await driver.read(partial(self._exchange, driver, link, tries))
         except MeterError as error:
-            if slot is not None:
-                if isinstance(error, MeterRefused):
-                    slot.link.refused += 1
-                now_s = self._now_s()
-                self._rotation.failed(slot, started_s, now_s, str(error))
-                self._outcomes.append(PollOutcome(driver.spec.name, now_s, error=error))
+            if self._is_attached(slot):
+                self._note_failure(slot, started_s, error)
             raise
         if slot is not None:
+            if not self._is_attached(slot):
+                # The name may belong to another meter by now: its register is not this one.
+                raise MeterError(f"meter {driver.spec.name} was taken off the bus meanwhile")
             now_s = self._now_s()
             self._rotation.succeeded(slot, started_s, now_s)
             self._outcomes.append(PollOutcome(driver.spec.name, now_s, reading=reading))
         return reading
+
+    def _is_attached(self, slot: Slot | None) -> TypeGuard[Slot]:
+        return slot is not None and self._rotation.get(slot.driver.spec.name) is slot
+
+    def _note_failure(self, slot: Slot, started_s: float, error: MeterError) -> None:
+        if isinstance(error, MeterRefused):
+            slot.link.refused += 1
+        now_s = self._now_s()
+        self._rotation.failed(slot, started_s, now_s, str(error))
+        self._outcomes.append(PollOutcome(slot.driver.spec.name, now_s, error=error))
 
     async def _exchange(
         self, driver: MeterDriver, link: MeterLink | None, tries: int, request: ReadRegisters

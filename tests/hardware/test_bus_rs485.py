@@ -217,6 +217,26 @@ def test_a_meter_that_needs_rest_is_left_alone_and_the_others_use_the_time():
     assert other > 300
 
 
+def test_a_reading_of_a_meter_that_was_replaced_meanwhile_reaches_nobody():
+    async def main():
+        peer = Peer()
+        peer.units[1] = serves(words(111), delays_s=iter(lambda: 0.2, None))
+        peer.units[2] = serves(words(222))
+        async with running(peer, 1) as street:
+            await asyncio.sleep(0.1)  # M1 is being read at address 1
+            asked = asyncio.create_task(street.bus.read_now("M1"))
+            await asyncio.sleep(0)
+            street.bus.detach("M1")
+            street.bus.attach(MeterSpec("M1", "rs485-0", 2, "paper"))
+            with pytest.raises(MeterError, match="taken off the bus"):
+                await asked
+            await asyncio.sleep(3)
+            energies = {o.reading.good(Quantity.ENERGY_IMPORT) for o in street.outcomes}
+            assert energies == {222}
+
+    run_virtual(main())
+
+
 # --- meters that do not answer --------------------------------------------------------------------
 
 
@@ -557,6 +577,7 @@ def test_a_borrowed_line_is_not_polled_and_polling_goes_on_afterwards():
         async with running(peer, 2, interval_s=0) as street:
             await asyncio.sleep(1)
             async with street.bus.borrowed() as open_line:
+                assert len(street.outcomes) == len(peer.requests)  # nothing is held back
                 await open_line(LineSettings(2400))
                 before = len(peer.requests)
                 await asyncio.sleep(5)
