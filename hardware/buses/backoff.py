@@ -6,7 +6,7 @@ Rules of this file: pure; time is handed in.
 from dataclasses import dataclass
 
 # Half a second, doubled up to ten, three times; then minutes. A meter that somebody switches back
-# on after a day is found within five minutes.
+# on after a day is found within five minutes. The bus adds what a late reply may need.
 DELAYS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0, 30.0, 60.0, 120.0, 240.0, 300.0)
 
 # One failure is noise, two in a row are a meter that does not answer.

@@ -36,8 +36,8 @@ FIXED_SILENCE_ABOVE_BAUD = 19200
 FIXED_SILENCE_S = 0.00175
 
 # How long after our patience has ended a reply may still come. Meters that are slow are slow by
-# some 100 ms; the time-out itself comes on top.
-LATE_REPLY_S = 0.5
+# some 100 ms; the time-out itself comes on top. Only the unit concerned waits, so it may be long.
+LATE_REPLY_S = 1.0
 # A line that does not fall silent for so long is not going to: report it.
 BABBLE_S = 0.5
 # Sums of times differ in their last bits; no wait is worth less than this.
@@ -79,6 +79,10 @@ class Line:
         """What the request, its reply and their two silences take at this speed."""
         characters = len(encode_request(request)) + reply_size_bytes(request)
         return characters * self._settings.character_s + 2 * self.silence_s
+
+    def free_at_s(self, unit: int) -> float:
+        """When `unit` may be asked again without the line having to wait for it."""
+        return self._unit_free_at_s.get(unit, 0.0)
 
     async def exchange(self, request: Request, *, timeout_s: float, gap_s: float = 0.0) -> Reply:
         """Send `request` and wait for its reply, which may be a refusal.
@@ -130,12 +134,12 @@ class Line:
 
     async def _quiet(self, unit: int) -> None:
         """Wait until the line is silent and `unit` may be asked; throw away what comes."""
-        patience_until_s = max(self._loop.time(), self._unit_free_at_s.get(unit, 0.0)) + BABBLE_S
+        patience_until_s = max(self._loop.time(), self.free_at_s(unit)) + BABBLE_S
         while True:
             self._stream.take()
             now_s = self._loop.time()
             heard_s = max(self._stream.last_byte_at_s, self._busy_until_s)
-            free_at_s = max(heard_s + self.silence_s, self._unit_free_at_s.get(unit, 0.0))
+            free_at_s = max(heard_s + self.silence_s, self.free_at_s(unit))
             if now_s >= free_at_s - CLOCK_GRAIN_S:
                 return
             if now_s > patience_until_s:

@@ -117,7 +117,7 @@ class Rotation:
         """The meter was read."""
         power_is_back = slot.backoff.silent and not self._anybody_answers()
         slot.backoff.succeed()
-        slot.due_at_s = max(now_s + slot.driver.gap_s, started_s + self._interval_s)
+        slot.due_at_s = max(now_s, started_s + self._interval_s)
         slot.link.state = LinkState.ANSWERING
         slot.link.reads += 1
         slot.link.last_good_at_s = now_s
@@ -141,6 +141,10 @@ class Rotation:
             slot.link.state = LinkState.SILENT
         slot.link.next_try_at_s = slot.due_at_s
         slot.link.last_error = error
+
+    def not_before(self, slot: Slot, at_s: float) -> None:
+        """The meter needs rest until `at_s`; others have their turns meanwhile."""
+        slot.due_at_s = slot.link.next_try_at_s = max(slot.due_at_s, at_s)
 
     def _anybody_answers(self) -> bool:
         return any(not slot.backoff.silent for slot in self._slots.values())

@@ -36,11 +36,16 @@ from hardware.protocols.modbus import ReadRegisters, Refused, Registers
 # Urgent reads waiting at once. A gateway has at most one per account in flight; more than all the
 # addresses of a line are a fault of the caller.
 MAX_URGENT = 256
-# An urgent read is worth two more tries: somebody is waiting for its answer.
+# An urgent read is worth two more tries: somebody is waiting for its answer. Between them the unit
+# rests, because its late reply may come, and the others are polled.
 URGENT_TRIES = 3
 # After a port is lost or cannot be opened. Opening costs little, and a plugged-in adapter should be
 # found at once.
 REOPEN_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+# Sums of times differ in their last bits: without a least wait a step could come a hair too early
+# and find nothing to do, over and over.
+WAKE_GRAIN_S = 1e-4
 
 OpenLine = Callable[[LineSettings], Awaitable[Line]]
 
@@ -53,6 +58,8 @@ class _Urgent:
     slot: Slot | None  # None: the meter is not attached
     identify: bool
     answer: "asyncio.Future[tuple[MeterIdentity | None, MeterReading]]"
+    tries: int = URGENT_TRIES
+    ready_at_s: float = 0.0
 
 
 class Rs485Bus:
@@ -190,16 +197,21 @@ class Rs485Bus:
         try:
             if self._line is None:
                 await self._open(self._settings)
-            if self._urgent:
-                await self._answer(self._urgent.popleft())
-                return 0
             now_s = self._now_s()
+            for urgent in self._urgent:
+                if urgent.ready_at_s <= now_s:
+                    self._urgent.remove(urgent)
+                    await self._answer(urgent)
+                    return 0
             slot = self._rotation.next(now_s)
             if slot is not None:
                 await self._poll(slot)
                 return 0
+            times_s = [urgent.ready_at_s for urgent in self._urgent]
             wake_at_s = self._rotation.wake_at_s(now_s)
-            return None if wake_at_s is None else max(wake_at_s - now_s, 1e-4)
+            if wake_at_s is not None:
+                times_s.append(wake_at_s)
+            return max(min(times_s) - now_s, WAKE_GRAIN_S) if times_s else None
         except BusError as error:
             return await self._port_lost(error)
 
@@ -240,19 +252,24 @@ class Rs485Bus:
 
     async def _poll(self, slot: Slot) -> None:
         with contextlib.suppress(MeterError):  # it is in the outcome and the counters
-            await self._read(slot.driver, slot, tries=1)
+            await self._read(slot.driver, slot)
 
     async def _answer(self, urgent: _Urgent) -> None:
         if urgent.answer.done():
             return  # whoever asked has gone
         try:
-            reading = await self._read(urgent.driver, urgent.slot, tries=URGENT_TRIES)
+            reading = await self._read(urgent.driver, urgent.slot)
             identity = None
             if urgent.identify:
-                exchange = partial(self._exchange, urgent.driver, None, 1)
+                exchange = partial(self._exchange, urgent.driver, None)
                 identity = await urgent.driver.identify(exchange)
         except (MeterError, BusError) as error:
             self._hand_on()
+            if isinstance(error, MeterSilent | MeterGarbled) and urgent.tries > 1:
+                urgent.tries -= 1
+                urgent.ready_at_s = self._free_at_s(urgent.driver)
+                self._urgent.append(urgent)
+                return
             _set_error(urgent, error)
             if isinstance(error, BusError):
                 raise
@@ -264,12 +281,12 @@ class Rs485Bus:
             if not urgent.answer.done():
                 urgent.answer.set_result((identity, reading))
 
-    async def _read(self, driver: MeterDriver, slot: Slot | None, *, tries: int) -> MeterReading:
+    async def _read(self, driver: MeterDriver, slot: Slot | None) -> MeterReading:
         """One reading, with counters, turns and outcome kept if the meter is attached."""
         started_s = self._now_s()
         link = slot.link if slot else None
         try:
-            reading = await driver.read(partial(self._exchange, driver, link, tries))
+            reading = await driver.read(partial(self._exchange, driver, link))
         except MeterError as error:
             if self._is_attached(slot):
                 self._note_failure(slot, started_s, error)
@@ -280,6 +297,7 @@ class Rs485Bus:
                 raise MeterError(f"meter {driver.spec.name} was taken off the bus meanwhile")
             now_s = self._now_s()
             self._rotation.succeeded(slot, started_s, now_s)
+            self._rotation.not_before(slot, self._free_at_s(driver))
             self._outcomes.append(PollOutcome(driver.spec.name, now_s, reading=reading))
         return reading
 
@@ -291,28 +309,30 @@ class Rs485Bus:
             slot.link.refused += 1
         now_s = self._now_s()
         self._rotation.failed(slot, started_s, now_s, str(error))
+        self._rotation.not_before(slot, self._free_at_s(slot.driver))
         self._outcomes.append(PollOutcome(slot.driver.spec.name, now_s, error=error))
 
     async def _exchange(
-        self, driver: MeterDriver, link: MeterLink | None, tries: int, request: ReadRegisters
+        self, driver: MeterDriver, link: MeterLink | None, request: ReadRegisters
     ) -> Registers | Refused:
-        """One request and its reply on the open line, tried `tries` times."""
-        for left in reversed(range(tries)):
-            line = self._open_or_raise()
-            before_s = line.wire_s
-            try:
-                reply = await line.exchange(request, timeout_s=driver.timeout_s, gap_s=driver.gap_s)
-            except (MeterSilent, MeterGarbled) as error:
-                _count_fault(link, error)
-                if left == 0:
-                    raise
-                continue
-            self._share.add(self._now_s(), line.wire_s - before_s)
-            if link is not None:
-                link.turnaround_s = line.turnaround_s
-            if isinstance(reply, Registers | Refused):
-                return reply
-        raise BusError(f"bus {self._name}: a read was answered as if it were a write")
+        """One request and its reply on the open line."""
+        line = self._open_or_raise()
+        before_s = line.wire_s
+        try:
+            reply = await line.exchange(request, timeout_s=driver.timeout_s, gap_s=driver.gap_s)
+        except (MeterSilent, MeterGarbled) as error:
+            _count_fault(link, error)
+            raise
+        self._share.add(self._now_s(), line.wire_s - before_s)
+        if link is not None:
+            link.turnaround_s = line.turnaround_s
+        if isinstance(reply, Registers | Refused):
+            return reply
+        raise MeterGarbled("a read was answered as if it were a write")
+
+    def _free_at_s(self, driver: MeterDriver) -> float:
+        """When the meter may be asked again without holding up the line."""
+        return self._line.free_at_s(driver.spec.address) if self._line is not None else 0.0
 
     def _open_or_raise(self) -> Line:
         if self._line is None:

@@ -279,7 +279,7 @@ def test_a_silent_meter_is_tried_at_growing_intervals_and_found_when_it_comes_ba
             assert "no answer from unit 1" in link.last_error
             asked = peer.asked(1)
             gaps = [b - a for a, b in pairwise(asked)]
-            assert gaps[0] == pytest.approx(0.85, abs=0.1)  # time-out and half a second
+            assert gaps[0] == pytest.approx(1.35, abs=0.1)  # time-out and a late reply's time
             assert 290 < gaps[-1] < 310
             assert len(asked) < 25
             peer.units[1] = serves(words(7))
@@ -344,7 +344,7 @@ def test_a_late_reply_is_never_taken_for_the_answer_to_another_question(seed):
 
     async def main():
         chance = random.Random(seed)
-        delays = (chance.choice([0.0, 0.0, 0.25, 0.31, 0.4, 0.7]) for _ in iter(int, 1))
+        delays = (chance.choice([0.0, 0.0, 0.25, 0.31, 0.7, 1.2]) for _ in iter(int, 1))
         peer = Peer()
         peer.units[1] = serves(words(111_111, 222_222), delays_s=delays)
         peer.units[2] = serves(words(333_333, 444_444))
@@ -495,6 +495,22 @@ def test_an_urgent_read_of_a_dead_meter_tries_three_times_and_says_so():
             with pytest.raises(MeterSilent, match="no answer from unit 1"):
                 await street.bus.read_now("M1")
             assert len(peer.asked(1)) == asked + 3
+
+    run_virtual(main())
+
+
+def test_the_others_are_polled_while_an_urgent_read_waits_for_its_next_try():
+    async def main():
+        peer = line_of(8)
+        peer.units[1] = dead
+        async with running(peer, 8, interval_s=0) as street:
+            await asyncio.sleep(50)
+            heard, before_s = len(street.outcomes), asyncio.get_running_loop().time()
+            with pytest.raises(MeterSilent):
+                await street.bus.read_now("M1")
+            took_s = asyncio.get_running_loop().time() - before_s
+            assert took_s < 4
+            assert len(street.outcomes) - heard > 0.5 * took_s / 0.025
 
     run_virtual(main())
 
