@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from gateway import __version__
@@ -133,8 +132,7 @@ class App:
     def _system_clock(self) -> Clock:
         config = self.config
         source = SystemTimeSource(config.trust_system_clock, config.trust_rtc)
-        floor_s = registry.setting(self.db.reader, "time_floor_utc_s")
-        floor = datetime.fromtimestamp(int(floor_s), UTC) if floor_s else None
+        floor = registry.time_floor(self.db.reader)
         return Timekeeper(source, asyncio.get_running_loop().time, floor)
 
     def _open_buses(self) -> dict[str, MeterBus]:

@@ -75,6 +75,7 @@ class Applied:
     amount_paise: int
     ledger_seq: int
     balance_paise: int  # right after it, as its first receipt said
+    reverses: str | None = None  # the recharge it took back, if it was a reversal
     reversed_paise: int = 0  # what later reversals have taken back, not negative
 
 
@@ -94,7 +95,11 @@ def assess(
     if recharge.gateway != gateway:
         return Outcome.WRONG_GATEWAY
     if before is not None:
-        same = (before.account, before.amount_paise) == (recharge.account, recharge.amount_paise)
+        same = (before.account, before.amount_paise, before.reverses) == (
+            recharge.account,
+            recharge.amount_paise,
+            recharge.reverses,
+        )
         return Outcome.ALREADY_CREDITED if same else Outcome.CONFLICT
     if not account_open:
         return Outcome.UNKNOWN_ACCOUNT

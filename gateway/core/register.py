@@ -5,8 +5,8 @@ The register only rises, and no faster than the supply can deliver. What breaks 
 - lower than before: never accepted (a rebooting meter answers 0 for a while, then the truth);
 - a rise that is possible only because the last reading is long ago: accepted when the next reading
   agrees, so that one garbled value after an outage is never billed;
-- higher than can have flowed: held back until `CONFIRMATIONS` further reads agree with it over
-  `CONFIRM_S`. A drop back to the old level costs nothing;
+- higher than can have flowed: held back until `CONFIRMATIONS` further reads agree with it, and, for
+  more than `prompt_wh`, over `CONFIRM_S`. A drop back to the old level costs nothing;
 - higher than `confirmable_wh` beyond that: parked until a person decides.
 
 The energy that could have flowed is counted to the first suspicious reading, so that a wrong level
@@ -49,6 +49,7 @@ class RegisterLimits:
 
     max_w: int = 25_000  # a single-phase service at 100 A
     burst_wh: int = 2_000  # a few coarse register steps, or a poll that was long delayed
+    prompt_wh: int = 25_000  # a few days of a home: what a wrong belief in it costs stays small
     confirmable_wh: int = 100_000  # a jump beyond this is for a person to judge
 
 
@@ -92,7 +93,8 @@ def judge(
         fresh = Suspect(at_s, register_wh, at_s, seen=1)
         return replace(gate, suspect=fresh), Verdict.UNCONFIRMED
     seen = Suspect(suspect.first_at_s, register_wh, at_s, suspect.seen + 1)
-    if seen.seen <= CONFIRMATIONS or at_s - seen.first_at_s < CONFIRM_S:
+    wait_s = 0.0 if risen_wh - possible_wh <= limits.prompt_wh else CONFIRM_S
+    if seen.seen <= CONFIRMATIONS or at_s - seen.first_at_s < wait_s:
         return replace(gate, suspect=seen), Verdict.UNCONFIRMED
     if risen_wh - possible_wh <= limits.confirmable_wh:
         return RegisterGate(register_wh, at_s), Verdict.CONFIRMED

@@ -11,6 +11,8 @@ A pure step function, called with what is wanted and what is seen. Rules:
   switch that is seen to obey an hour after it was last told.
 - Once an alarm for load stands, a moment without load does not clear it (a welded contact shows
   none while the refrigerator rests): only with the feedback contact, or by obeying the next goal.
+- A contact that stays open though supply is due is told again once an hour, alarm or not: somebody
+  may be sitting in the dark, and the wear is nothing.
 - A command that could not be given at all (device gone) raises the alarm too, and is tried again
   every `UNREACHABLE_PAUSE_S`: nothing moved, so nothing wears, and the device may come back.
 - More than `MAX_OPERATIONS_PER_HOUR` are not made, whatever is wanted.
@@ -24,7 +26,7 @@ LOAD_READS = 3  # fresh readings in a row before load through an open contact is
 LOAD_THRESHOLD_W = 15  # more than a meter's own noise, less than one lamp
 RETRY_PAUSE_S = (3.0, 10.0)  # before the second and third attempt
 MAX_ATTEMPTS = 3
-UNREACHABLE_PAUSE_S = 60.0
+UNREACHABLE_PAUSE_S = 600.0
 MAX_OPERATIONS_PER_HOUR = 20
 HOUR_S = 3600.0
 
@@ -89,11 +91,13 @@ def step(drive: Drive, wanted: Position, seen: Seen, now_s: float) -> tuple[Driv
     drive = _weigh(drive, seen, now_s)
     match drive.proof:
         case Proof.PROVEN:
-            if drive.last_operated_at_s is None or now_s - drive.last_operated_at_s >= HOUR_S:
+            if _rested(drive, now_s):
                 drive = replace(drive, attempts=0)
             if drive.alarmed:
                 return replace(drive, alarmed=False), Action.CLEAR_ALARM
         case Proof.DISOBEYED if drive.attempts >= MAX_ATTEMPTS:
+            if drive.alarmed and wanted is Position.CLOSED and _rested(drive, now_s):
+                return _operate(drive, now_s)
             return _alarm(drive)
         case Proof.DISOBEYED if _paused(drive, now_s):
             return _operate(drive, now_s)
@@ -141,6 +145,11 @@ def _paused(drive: Drive, now_s: float) -> bool:
         return True
     pauses_s = (*RETRY_PAUSE_S, UNREACHABLE_PAUSE_S)
     return now_s - drive.last_operated_at_s >= pauses_s[min(drive.attempts, MAX_ATTEMPTS) - 1]
+
+
+def _rested(drive: Drive, now_s: float) -> bool:
+    """Whether the switch has not been told anything for an hour."""
+    return drive.last_operated_at_s is None or now_s - drive.last_operated_at_s >= HOUR_S
 
 
 def _without_evidence(drive: Drive) -> Drive:

@@ -6,6 +6,7 @@ file, as anywhere. Used by the demo, the benchmarks and the tests.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from hardware.sim.street import Home, Street
 ZONE = ZoneInfo("Asia/Kolkata")
 BUS = "rs485-0"
 MODELS = ("sdm120", "sdm230", "mfm383", "em6400")
-# One home has a latching relay; the others a held one each. BCM numbers that are pulled down at boot.
+# One home has a latching relay, the others a held one each; pins that are pulled down at boot.
 SWITCHES = ("gpio:17", "gpio:27", "latching:23,24", "gpio:22:active-low", "gpio:25", "gpio:16")
 FREE_PINS = (12, 13, 18, 19, 20, 21, 26, 9, 10, 11, 14, 15, 2, 3, 4, 5, 6, 7, 8)
 
@@ -129,10 +130,8 @@ class Town:
         """Stop the gateway and unplug the line. Raises what ended the gateway before."""
         if self._run is not None:
             self._run.cancel()
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await self._run
-            except asyncio.CancelledError:
-                pass
         self.line.close()
 
     async def _add_meter(self, spec: MeterSpec) -> None:

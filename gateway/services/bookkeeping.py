@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from zoneinfo import ZoneInfo
 
-from gateway.core.account import accounting_day
 from gateway.core.errors import AccountUnknown, InvariantBroken, StoreError
 from gateway.core.moment import Moment
 from gateway.core.policy import Policy, may_cut
@@ -205,12 +204,12 @@ class Bookkeeper:
         if closing:
             self._days_closed_at_s = now_s
         for live in self.live.accounts.values():
-            if self._hold_moves(live, now) or (closing and self._day_has_closed(live, now)):
+            if self._hold_moves(live, now) or (closing and self._day_has_closed(live)):
                 self._due[live.name] = None
 
-    def _day_has_closed(self, live: LiveAccount, now: Moment) -> bool:
-        day = accounting_day(live.running, now, self.zone)
-        return day != live.book.day and self._fresh(live)
+    def _day_has_closed(self, live: LiveAccount) -> bool:
+        """Whether the last reading lies on a later day than the last posting."""
+        return live.running.day != live.book.day
 
     def _hold_moves(self, live: LiveAccount, now: Moment) -> tuple[HoldMove, ...]:
         balance_paise = live.balance_paise
@@ -254,7 +253,7 @@ class Bookkeeper:
         postings = [
             self.posting_of(live, now, moves)
             for live in lives
-            if (moves := self._hold_moves(live, now)) or self._day_has_closed(live, now)
+            if (moves := self._hold_moves(live, now)) or self._day_has_closed(live)
         ]
 
         def write(tx: Transaction) -> None:
@@ -277,7 +276,7 @@ class Bookkeeper:
         closing: bool = False,
     ) -> Posting:
         """An account's charges up to now, ready to be written; for use within `transact`."""
-        settlement = live.settled(now, self.zone, tariff=tariff, closing=closing)
+        settlement = live.settled(self.zone, tariff=tariff, closing=closing)
         return Posting(live, now, settlement, moves)
 
     def change_of(self, posting: Posting) -> Change[Posting]:
@@ -313,7 +312,7 @@ class Bookkeeper:
                 data = {"utc_s": now.utc_s, "trust": now.trust.name.lower(), "registers": readings}
                 outbox.put(tx, "meter.intervals", "meters", data, now)
                 if now.proven:
-                    registry.remember(tx, "time_floor_utc_s", str(now.utc_s))
+                    registry.remember_time(tx, now)
 
             await self.transact(lambda _: Change(write, lambda _: None))
         self._interval = number

@@ -4,19 +4,19 @@ Nothing is bound to what was not seen to work: a meter must answer before it is 
 opens on a fresh register reading, and its switch is claimed, as it is, before the ledger knows it.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from gateway.core.account import AccountBook, Anchor
-from gateway.core.errors import BusUnknown, InUse, MeterNotProven, MeterUnknown, Refused
-from gateway.core.moment import Moment
+from gateway.core.errors import BusUnknown, InUse, MeterNotProven, Refused
+from gateway.core.moment import Moment, Trust
 from gateway.core.register import RegisterGate, RegisterLimits
 from gateway.core.supply import Hold
 from gateway.core.tariff import Tariff
 from gateway.documents.tariff import parse_tariff, tariff_digest, tariff_text
-from gateway.services.bookkeeping import FRESH_S, Bookkeeper, Change
+from gateway.services.bookkeeping import Bookkeeper, Change
 from gateway.services.enforcement import NO_SWITCH, Enforcement
 from gateway.services.live import LiveAccount, LiveMeter
 from gateway.services.posting import HoldMove
@@ -70,7 +70,9 @@ class Commissioning:
             live = _live(row, tariff, book, gate, meter)
             live.anchor = anchors.get(row.meter)
             live.holds = supply_log.standing_holds(reader, row.name)
-            live.running = live.settled(now, books.zone).book
+            if live.anchor is not None:
+                live.accepted_at = Moment(datetime.fromtimestamp(live.anchor.utc_s, UTC), Trust.RTC)
+            live.running = live.settled(books.zone).book
             books.live.accounts[row.name] = live
 
     # --- meters ------------------------------------------------------------------------------
@@ -82,10 +84,7 @@ class Commissioning:
 
         Raises `BusUnknown`, `AlreadyExists`, `MeterNotProven`, or what the bus raises.
         """
-        bus = self._buses.get(spec.bus)
-        if bus is None:
-            known = ", ".join(self._buses) or "none"
-            raise BusUnknown(f"there is no bus {spec.bus} in the configuration; known: {known}")
+        bus = self._bus(spec.bus)
         identity, reading = await bus.probe(spec)
         if reading.good(Quantity.ENERGY_IMPORT) is None:
             raise MeterNotProven(
@@ -145,8 +144,8 @@ class Commissioning:
         self._refuse_shared_pins(canonical)
         if name in self._enforcement.stations:
             raise InUse(f"there is already an account {name}")
-        reading = self._fresh_reading(meter)
         meter_row = registry.meter(self._books.db.reader, meter)
+        reading = await self._agreed_reading(meter_row)
         self._enforcement.adopt(name, canonical)
         try:
             return await self._books.transact(
@@ -210,6 +209,12 @@ class Commissioning:
             await self._books.transact(lambda now, live=live: self._new_tariff(live, tariff, now))  # type: ignore[misc]
         return [live.name for live in lives]
 
+    def _bus(self, name: str) -> MeterBus:
+        if name not in self._buses:
+            known = ", ".join(self._buses) or "none"
+            raise BusUnknown(f"there is no bus {name} in the configuration; known: {known}")
+        return self._buses[name]
+
     # --- parts -------------------------------------------------------------------------------
 
     def _opening(
@@ -238,6 +243,7 @@ class Commissioning:
 
         def then(live: LiveAccount) -> None:
             live.reading, live.accepted_at_s = reading, reading.read_at_s
+            live.accepted_at = now
             self._books.live.accounts[row.name] = live
 
         return Change(write, then)
@@ -258,16 +264,20 @@ class Commissioning:
 
         return Change(write, then)
 
-    def _fresh_reading(self, meter: str) -> MeterReading:
-        live = self._books.live.meters.get(meter)
-        if live is None:
-            raise MeterUnknown(f"there is no meter {meter}")
-        reading = live.reading
-        if reading is None or reading.good(Quantity.ENERGY_IMPORT) is None:
-            raise MeterNotProven(f"meter {meter} has given no good register reading yet")
-        age_s = asyncio.get_running_loop().time() - reading.read_at_s
-        if age_s > FRESH_S:
-            raise MeterNotProven(f"meter {meter} last answered {age_s:.0f} s ago")
+    async def _agreed_reading(self, meter: MeterRow) -> MeterReading:
+        """Two reads in a row that agree: a register to open an account on.
+
+        A single garbled one, too high, would leave the account waiting for it for years.
+        """
+        bus = self._bus(meter.bus)
+        first = _register_wh(await bus.read_now(meter.name), meter.name)
+        reading = await bus.read_now(meter.name)
+        risen_wh = _register_wh(reading, meter.name) - first
+        if not 0 <= risen_wh <= RegisterLimits().burst_wh:
+            raise MeterNotProven(
+                f"meter {meter.name} gave two readings in a row that differ by {risen_wh} Wh",
+                hint="Two meters may share its address, or the line is noisy: gateway doctor",
+            )
         return reading
 
     def _refuse_shared_pins(self, switch: str) -> None:
@@ -298,6 +308,13 @@ def _live(
 ) -> LiveAccount:
     limits = RegisterLimits(max_w=meter.max_w)
     return LiveAccount(row, tariff, book, book, frozenset(), gate, limits)
+
+
+def _register_wh(reading: MeterReading, meter: str) -> int:
+    register_wh = reading.good(Quantity.ENERGY_IMPORT)
+    if register_wh is None:
+        raise MeterNotProven(f"meter {meter} answers, but its energy register is not plausible")
+    return register_wh
 
 
 def _keep_tariff(tx: Transaction, tariff: Tariff, now: Moment) -> int:

@@ -2,13 +2,18 @@
 
 `LiveAccount.book` is the account as posted; `running` is the same settled up to the last accepted
 reading. The difference costs no card write: after a crash the next register reading brings it back.
+
+An account lives in the moment of its last accepted reading: while its meter is silent its day does
+not change and nothing falls due. When the meter answers again, what was used meanwhile is spread
+over the days of the silence, each month at its own slabs.
 """
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from gateway.core.account import AccountBook, Anchor, Settlement, settle
-from gateway.core.moment import Moment
+from gateway.core.moment import Moment, Trust
 from gateway.core.policy import CutPermission
 from gateway.core.register import RegisterGate, RegisterLimits, Verdict, judge
 from gateway.core.supply import Hold
@@ -40,6 +45,7 @@ class LiveAccount:
     anchor: Anchor | None = None
     verdict: Verdict | None = None  # of the last good reading
     accepted_at_s: float | None = None  # when the register was last accepted since the start
+    accepted_at: Moment | None = None  # the same as wall time
     permission: CutPermission | None = None  # of the last judgement
     reading: MeterReading | None = None
 
@@ -67,41 +73,38 @@ class LiveAccount:
         self.gate, self.verdict = judge(self.gate, register_wh, at_s, self.limits)
         if not self.verdict.accepted:
             return False
-        self.accepted_at_s = reading.read_at_s
-        self.running = self.settled(now, zone).book
+        self.accepted_at_s, self.accepted_at = reading.read_at_s, now
+        self.running = self.settled(zone).book
         if now.proven and self.running.day == self.book.day:
             # A day that has changed is posted first, from the last anchor of the day before.
             self.anchor = Anchor(self.register_wh, now.utc_s)
         return True
 
     def settled(
-        self,
-        now: Moment,
-        zone: ZoneInfo,
-        *,
-        tariff: Tariff | None = None,
-        closing: bool = False,
+        self, zone: ZoneInfo, *, tariff: Tariff | None = None, closing: bool = False
     ) -> Settlement:
-        """The posted account charged up to the last accepted register and `now`.
+        """The posted account charged up to the last accepted reading.
 
         By its own tariff, or by another that is about to take its place.
         """
+        at = self.accepted_at or Moment(datetime.fromtimestamp(0, UTC), Trust.NONE)
         return settle(
             self.book,
             tariff or self.tariff,
             self.gate.accepted_wh,
-            now,
+            at,
             zone,
             anchor=self.anchor,
             closing=closing,
         )
 
-    def rebase(self, book: AccountBook, now: Moment, zone: ZoneInfo) -> None:
+    def rebase(self, book: AccountBook, zone: ZoneInfo) -> None:
         """Take over what was just posted; readings that came meanwhile stay counted."""
         self.book = book
-        self.running = self.settled(now, zone).book
-        if now.proven and self.running.day == book.day:
-            self.anchor = Anchor(self.register_wh, now.utc_s)
+        self.running = self.settled(zone).book
+        at = self.accepted_at
+        if at is not None and at.proven and self.running.day == book.day:
+            self.anchor = Anchor(self.register_wh, at.utc_s)
 
     def fresh(self, loop_s: float, max_age_s: float) -> bool:
         """Whether an accepted register is recent enough to move a relay."""

@@ -87,7 +87,7 @@ class Posting:
     def take_over(self, zone: ZoneInfo) -> None:
         """After the commit: the live account becomes what was written."""
         self.live.holds = self.holds
-        self.live.rebase(self.book, self.now, zone)
+        self.live.rebase(self.book, zone)
 
     def _write_move(self, tx: Transaction, move: HoldMove) -> None:
         supply_log.record_hold(

@@ -3,7 +3,8 @@
 A date is believed when the kernel says its clock is synchronised, when a clock chip with a sane
 date set it, or when the configuration vouches for it. Once proven, time is carried on by the
 monotonic clock, so a later step of the system clock changes nothing until a source proves it.
-A proven date that lies before one we have already proven is not believed.
+A proven date that lies before one we have already proven is believed only from a better source: a
+clock chip that came up months ahead must not shut out NTP.
 """
 
 import ctypes
@@ -81,7 +82,7 @@ class Timekeeper:
     """The product's clock: asks the source now and then, and carries proven time on."""
 
     def __init__(
-        self, source: TimeSource, monotonic: Callable[[], float], floor: datetime | None = None
+        self, source: TimeSource, monotonic: Callable[[], float], floor: Moment | None = None
     ) -> None:
         self._source = source
         self._monotonic = monotonic
@@ -108,11 +109,15 @@ class Timekeeper:
         trust = self._source.trust()
         if not trust.proven:
             return
-        utc = self._source.utc()
-        if self._floor is not None and utc < self._floor - BACKWARD_TOLERANCE:
-            return
-        self._floor = max(utc, self._floor) if self._floor else utc
-        self._proven = (at_s, Moment(utc, trust))
+        found, floor = Moment(self._source.utc(), trust), self._floor
+        if floor is not None:
+            behind = found.utc < floor.utc - BACKWARD_TOLERANCE
+            if behind and found.trust <= floor.trust:
+                return
+            if not behind and found.trust < floor.trust and self._proven is not None:
+                return  # carried on from a better source, which drifts less than it may err
+        self._floor = found
+        self._proven = (at_s, found)
 
 
 def _kernel_synchronised() -> bool:

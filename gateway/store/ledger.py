@@ -103,7 +103,7 @@ def append_recharge(
 def applied(reader: sqlite3.Connection, recharge_id: str) -> Applied | None:
     """What the ledger remembers of a recharge, or None."""
     row = reader.execute(
-        "SELECT recharge_id, account, amount_paise, seq, balance_paise FROM entries"
+        "SELECT recharge_id, account, amount_paise, seq, balance_paise, reverses FROM entries"
         " WHERE recharge_id = ?",
         (recharge_id,),
     ).fetchone()
@@ -119,6 +119,7 @@ def applied(reader: sqlite3.Connection, recharge_id: str) -> Applied | None:
         amount_paise=row["amount_paise"],
         ledger_seq=row["seq"],
         balance_paise=row["balance_paise"],
+        reverses=row["reverses"],
         reversed_paise=taken_back,
     )
 
@@ -139,6 +140,12 @@ def entries_of(
             last_day.isoformat() if last_day else "9999",
         ),
     )
+    return (Entry(*row) for row in rows)
+
+
+def entries_after(reader: sqlite3.Connection, seq: int) -> Iterator[Entry]:
+    """Entries of all accounts that are newer than `seq`, oldest first."""
+    rows = reader.execute(f"SELECT {COLUMNS} FROM entries WHERE seq > ? ORDER BY seq", (seq,))  # noqa: S608 - a constant list of columns
     return (Entry(*row) for row in rows)
 
 

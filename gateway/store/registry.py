@@ -2,8 +2,10 @@
 
 import sqlite3
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from gateway.core.errors import AccountUnknown, AlreadyExists, InUse, MeterUnknown, NotFound
+from gateway.core.moment import Moment, Trust
 from gateway.store.database import Transaction
 
 
@@ -195,6 +197,20 @@ def setting(reader: sqlite3.Connection, key: str) -> str | None:
     """One remembered value of the gateway itself."""
     row = reader.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
     return row["value"] if row else None
+
+
+def time_floor(reader: sqlite3.Connection) -> Moment | None:
+    """The last proven time that was remembered, with who proved it."""
+    text = setting(reader, "time_floor")
+    if text is None:
+        return None
+    utc_s, _, trust = text.partition(" ")
+    return Moment(datetime.fromtimestamp(int(utc_s), UTC), Trust[trust.upper()])
+
+
+def remember_time(tx: Transaction, now: Moment) -> None:
+    """Keep a proven time, below which no lesser source is believed after a restart."""
+    remember(tx, "time_floor", f"{now.utc_s} {now.trust.name.lower()}")
 
 
 def remember(tx: Transaction, key: str, value: str) -> None:

@@ -110,6 +110,16 @@ def rows_of(reader: sqlite3.Connection, account: str, limit: int) -> Iterator[Su
     return (SupplyRow(*row) for row in rows)
 
 
+def rows_after(reader: sqlite3.Connection, seq: int) -> Iterator[SupplyRow]:
+    """Rows of all accounts that are newer than `seq`, oldest first."""
+    rows = reader.execute(
+        "SELECT seq, account, kind, hold, position, reason, actor, utc_s, trust FROM supply_log"
+        " WHERE seq > ? ORDER BY seq",
+        (seq,),
+    )
+    return (SupplyRow(*row) for row in rows)
+
+
 def _insert(tx: Transaction, values: tuple[str | None, ...], now: Moment) -> int:
     cursor = tx.execute(
         "INSERT INTO supply_log (account, kind, hold, position, reason, actor, utc_s, trust)"

@@ -11,6 +11,7 @@ from gateway.core.recharge import MAX_AMOUNT_PAISE, Applied, Outcome, Recharge, 
 NOTE = Recharge(1, "GW-1", "A-101", "r-1", 50_000, "INR", seq=17, issued_at="2026-11-24T10:00:00Z")
 REVERSAL = Recharge(1, "GW-1", "A-101", "r-2", -20_000, "INR", reverses="r-1")
 CREDITED = Applied("r-1", "A-101", 50_000, ledger_seq=9, balance_paise=51_000)
+REVERSED = Applied("r-2", "A-101", -20_000, ledger_seq=10, balance_paise=31_000, reverses="r-1")
 
 
 def judged(note, *, account_open=True, before=None, reversed_entry=None):
@@ -107,7 +108,7 @@ def judged(note, *, account_open=True, before=None, reversed_entry=None):
         pytest.param(
             REVERSAL,
             {
-                "before": Applied("r-2", "A-101", -20_000, ledger_seq=10, balance_paise=31_000),
+                "before": REVERSED,
                 "reversed_entry": replace(CREDITED, reversed_paise=20_000),
             },
             Outcome.ALREADY_CREDITED,

@@ -67,8 +67,18 @@ def test_a_single_spike_is_never_billed_and_does_not_become_the_baseline():
     assert gate == RegisterGate(START_WH + 3, 2.0)
 
 
+def test_a_jump_of_a_few_days_use_needs_only_a_few_reads_that_agree():
+    high = [(float(s), START_WH + 20_000) for s in range(1, 6)]
+    _, verdicts = play(gate_at(), high)
+    assert verdicts == [
+        *[Verdict.UNCONFIRMED] * 3,
+        Verdict.CONFIRMED,
+        Verdict.ACCEPTED,
+    ]
+
+
 def test_a_spike_that_stays_a_minute_and_then_drops_back_is_never_billed():
-    high = [(float(s), START_WH + 20_000) for s in range(1, 100)]
+    high = [(float(s), START_WH + 60_000) for s in range(1, 100)]
     gate, verdicts = play(gate_at(), [*high, (100.0, START_WH + 10)])
     assert set(verdicts[:-1]) == {Verdict.UNCONFIRMED}
     assert verdicts[-1] is Verdict.ACCEPTED

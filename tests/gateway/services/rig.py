@@ -71,6 +71,7 @@ class HandBus:
 
     name: str = "rs485-0"
     registers: dict[str, int | None] = field(default_factory=dict)
+    quality: Quality = Quality.GOOD
     power: dict[str, int] = field(default_factory=dict)
     attached: dict[str, MeterSpec] = field(default_factory=dict)
     sinks: list[Callable[[PollOutcome], None]] = field(default_factory=list)
@@ -101,7 +102,7 @@ class HandBus:
         return MeterReading(name, at_s, values)
 
     async def read_now(self, name: str) -> MeterReading:
-        return self.reading(name)
+        return self.reading(name, self.quality)
 
     async def probe(self, meter: MeterSpec):
         return MeterIdentity(meter.model, None), self.reading(meter.name)

@@ -310,9 +310,11 @@ async def test_nothing_is_opened_on_what_was_not_seen_to_work(rig):
         await rig.commissioning.remove_meter("M1")
     with pytest.raises(AlreadyExists):
         await rig.commissioning.open_account("A-2", "M1", "sim:2", tariff(), 0)
-    rig.bus.poll("M1", Quality.IMPLAUSIBLE)
+    rig.bus.registers["M3"] = 5
+    await rig.commissioning.add_meter(MeterSpec("M3", "rs485-0", 3, "sdm120"))
+    rig.bus.quality = Quality.IMPLAUSIBLE
     with pytest.raises(MeterNotProven):
-        await rig.commissioning.open_account("A-3", "M1", "sim:3", tariff(), 0)
+        await rig.commissioning.open_account("A-3", "M3", "sim:3", tariff(), 0)
     assert list(rig.enforcement.stations) == ["A-1"]
 
 
@@ -360,3 +362,33 @@ async def test_every_event_goes_out_in_the_order_of_its_sequence(rig):
         ("supply.hold", ["NO_CREDIT"]),
         ("supply.operation", ["NO_CREDIT"]),
     ]
+
+
+async def test_a_silence_over_a_month_end_is_spread_over_both_months(rig):
+    rig.clock.utc = datetime(2026, 11, 29, 18, 30, tzinfo=UTC)  # midnight, 30 November begins
+    await rig.home(plan=tariff(**FIXED))
+    rig.use(0, seconds=0)
+    rig.clock.advance(24 * 3600)
+    await rig.recharging.apply(note(), "file")  # while the meter is silent
+    rig.clock.advance(24 * 3600)
+    rig.use(4000, seconds=0)
+    await rig.settle()
+    await rig.books.post("A-1")
+    energy = {}
+    for entry in rig.entries():
+        if entry.component == "energy":
+            energy[entry.day] = energy.get(entry.day, 0) + entry.quantity
+
+    assert energy == {"2026-11-30": 2000, "2026-12-01": 2000}
+    fixed = [entry.day for entry in rig.entries() if entry.component == "fixed"]
+    assert fixed == ["2026-11-30", "2026-12-01"]
+
+
+async def test_what_the_last_quarter_hour_knew_is_shown_after_a_power_cut(rig):
+    await rig.home()
+    rig.use(3000, seconds=1800)
+    await rig.settle()
+    await rig.restart()
+
+    assert rig.account().balance_paise == 35 * RUPEE
+    assert rig.account().book.balance_paise == 50 * RUPEE
