@@ -188,6 +188,6 @@ def serves(words: dict[tuple[int, int], int], *, delays_s: Iterable[float] = ())
     return unit
 
 
-def dead(request: Request) -> list[tuple[float, bytes]]:  # noqa: ARG001 - a unit
+def dead(request: Request) -> list[tuple[float, bytes]]:
     """A unit that says nothing."""
     return []
