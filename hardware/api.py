@@ -301,7 +301,7 @@ class ModelError(HardwareError, ValueError):
 class ModelUnknown(ModelError, LookupError):
     """No model file has this name."""
 
-    hint = "List the names with: gateway meter scan --models"
+    hint = "List the names with: gateway meter models"
 
 
 class SwitchError(HardwareError):
