@@ -138,7 +138,12 @@ class App:
     def _open_buses(self) -> dict[str, MeterBus]:
         return {
             name: open_bus(
-                name, bus.port, bus.settings, self.library, poll_interval_s=bus.poll_interval_s
+                name,
+                bus.port,
+                bus.settings,
+                self.library,
+                poll_interval_s=bus.poll_interval_s,
+                timeout_s=bus.timeout_s,
             )
             for name, bus in self.config.buses.items()
         }

@@ -1,6 +1,7 @@
 """From names to drivers: which model file, which bus. The way in for `gateway.app`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hardware.api import LineSettings, MeterSpec
@@ -17,12 +18,24 @@ def model_library(user_paths: Sequence[Path] = ()) -> ModelLibrary:
 
 
 def open_bus(
-    name: str, port: str, settings: LineSettings, library: ModelLibrary, *, poll_interval_s: float
+    name: str,
+    port: str,
+    settings: LineSettings,
+    library: ModelLibrary,
+    *,
+    poll_interval_s: float,
+    timeout_s: float | None = None,
 ) -> Rs485Bus:
-    """A bus on a serial port, not running yet; the port is opened by its `run`."""
+    """A bus on a serial port, not running yet; the port is opened by its `run`.
+
+    `timeout_s` overrides what the models say, for a line with a slow converter in it.
+    """
 
     def driver_for(meter: MeterSpec) -> MeterDriver:
-        return ModbusMeter(meter, library.get(meter.model))
+        model = library.get(meter.model)
+        if timeout_s is not None:
+            model = replace(model, timeout_s=timeout_s)
+        return ModbusMeter(meter, model)
 
     return Rs485Bus(
         name,

@@ -67,7 +67,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "gpiozero": tuple(f"hardware/relays/{name}.py" for name in ("pins", "gpio", "mock")),
     "joserfc": ("gateway/documents/signed.py",),
     "msgspec": ("hardware/datafile.py",),
-    "rich": ("gateway/cli/render.py",),
+    "rich": ("gateway/cli/render.py", "gateway/demo/view.py"),
     "serial": ("hardware/buses/port.py",),
     "serial_asyncio": ("hardware/buses/port.py",),
     "sqlite_utils": ("gateway/store/schema.py",),

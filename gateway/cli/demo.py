@@ -1,13 +1,16 @@
 """`gateway demo`: the real gateway on a simulated street, with a proof at the end."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from gateway.cli.basics import EXIT_FAILED, print_json
+
 MAX_HOMES = 25  # a relay each, on the pins a Raspberry Pi has
 
 
-@click.command()
+@click.command("demo")
 @click.option("--speed", default=60.0, show_default=True, help="How much faster the day passes.")
 @click.option("--seconds", default=100.0, show_default=True, help="How long the story takes.")
 @click.option(
@@ -20,7 +23,7 @@ MAX_HOMES = 25  # a relay each, on the pins a Raspberry Pi has
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep the ledger and all else in this folder.",
 )
-def demo(
+def command(
     speed: float, seconds: float, homes: int, *, plain: bool, as_json: bool, keep: Path | None
 ) -> None:
     """Watch a simulated street of prepaid homes run itself, and prove that nothing was lost.
@@ -29,5 +32,9 @@ def demo(
     """
     from gateway.demo.play import DemoOptions, run  # noqa: PLC0415 - it is slow to import
 
-    options = DemoOptions(speed, seconds, homes, plain=plain, as_json=as_json, folder=keep)
-    raise SystemExit(0 if run(options) else 1)
+    options = DemoOptions(speed, seconds, homes, plain=plain, quiet=as_json, folder=keep)
+    proof = run(options)
+    if as_json:
+        print_json({**asdict(proof), "proved": proof.holds})
+    if not proof.holds:
+        raise click.exceptions.Exit(EXIT_FAILED)

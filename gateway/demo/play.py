@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import signal
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +18,7 @@ from gateway.demo.news import News
 from gateway.demo.story import HOUSEHOLDS, HeadEnd, Story
 from gateway.demo.town import ZONE, Town, TownPlan
 from gateway.demo.view import REFRESH_PER_S, View, terminal
-from gateway.documents.config import MqttConfig
+from gateway.documents.config import mqtt_config
 from gateway.headend.broker import HOST, EmbeddedBroker
 from gateway.headend.collector import Collector, collector_options
 from gateway.headend.copy import HeadendCopy
@@ -64,14 +63,14 @@ class DemoOptions:
     seconds: float = 100.0
     homes: int = len(HOUSEHOLDS)
     plain: bool = False  # lines instead of a screen
-    as_json: bool = False  # the proof alone, as JSON
+    quiet: bool = False  # show nothing
     folder: Path | None = (
         None  # where the database and the rest are kept; else they are thrown away
     )
 
 
-def run(options: DemoOptions) -> bool:
-    """Play the demonstration; returns whether the proof holds."""
+def run(options: DemoOptions) -> proof.Proof:
+    """Play the demonstration to its end."""
     logging.disable(logging.WARNING)  # the story tells of the faults it makes
     if options.folder is not None:
         options.folder.mkdir(parents=True, exist_ok=True)
@@ -80,9 +79,9 @@ def run(options: DemoOptions) -> bool:
         return asyncio.run(_play(options, Path(folder)))
 
 
-async def _play(options: DemoOptions, folder: Path) -> bool:
+async def _play(options: DemoOptions, folder: Path) -> proof.Proof:
     loop = asyncio.get_running_loop()
-    console = terminal(quiet=options.as_json)
+    console = terminal(quiet=options.quiet)
     console.print("Plugging in the street, opening the accounts ...", style="dim")
     async with _world(options, folder) as (town, head_end, copy):
         news = News(town.app)
@@ -97,11 +96,8 @@ async def _play(options: DemoOptions, folder: Path) -> bool:
         await proof.settle(town, copy)
         news.read()
         found = proof.prove(town, copy)
-        if options.as_json:
-            print(json.dumps({**asdict(found), "proved": found.holds}, indent=2))  # noqa: T201
-        else:
-            view.print_proof(found)
-        return found.holds
+        view.print_proof(found)
+        return found
 
 
 async def _show(view: View, news: News, playing: "asyncio.Future[None]", *, plain: bool) -> None:
@@ -132,7 +128,12 @@ async def _world(
     key = create_key(folder / "headend.key", "demo-office")
     copy = HeadendCopy(folder / "headend.db")
     async with EmbeddedBroker() as broker:
-        link = MqttLink(collector_options("head-end", _mqtt(broker, HEADEND_USER)), lambda: 0.0)
+        link = MqttLink(
+            collector_options(
+                "head-end", mqtt_config(HOST, port=broker.port, username=HEADEND_USER)
+            ),
+            lambda: 0.0,
+        )
         collector = Collector(copy, link)
         collecting = asyncio.create_task(collector.run(), name="head-end")
         config = (
@@ -151,7 +152,3 @@ async def _world(
             collecting.cancel()
             await asyncio.gather(collecting, return_exceptions=True)
             copy.close()
-
-
-def _mqtt(broker: EmbeddedBroker, user: str) -> MqttConfig:
-    return MqttConfig(HOST, broker.port, False, None, None, None, user, None, 30, "3.1.1")

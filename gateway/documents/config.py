@@ -224,6 +224,40 @@ class Config:
     trust_rtc: bool = True
 
 
+def mqtt_config(
+    host: str,
+    *,
+    port: int | None = None,
+    ca_file: Path | None = None,
+    cert_file: Path | None = None,
+    key_file: Path | None = None,
+    username: str | None = None,
+    password_file: Path | None = None,
+) -> MqttConfig:
+    """A broker given by hand, under the same rules as `[mqtt]`; TLS when there is an authority.
+
+    Raises `ConfigError`.
+    """
+
+    def text(path: Path | None) -> str | None:
+        return str(path) if path is not None else None
+
+    try:
+        section = MqttSection(
+            host,
+            port,
+            tls=ca_file is not None,
+            ca_file=text(ca_file),
+            cert_file=text(cert_file),
+            key_file=text(key_file),
+            username=username,
+            password_file=text(password_file),
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return _mqtt(section, Path.cwd())
+
+
 def load_config(path: Path) -> Config:
     """Read and check the file. Raises `ConfigError`, which names the file and the key."""
     try:
