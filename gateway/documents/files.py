@@ -52,6 +52,10 @@ def parse(
         raise error_type(f"{name}: holds a number beyond any use", hint=hint) from error
 
 
+# Keys whose text is for people: "1E5" may well be the name of a tariff.
+_PROSE = ("name", "source")
+
+
 def _refuse_extreme(text: str, error_type: type[DocumentError], *, name: str, hint: str) -> None:
     """Refuse numbers beyond any use before anything calculates with them."""
     try:
@@ -67,7 +71,8 @@ def _refuse_extreme(text: str, error_type: type[DocumentError], *, name: str, hi
 
 def _extreme(value: Any, place: str) -> str:
     """Where a number is absurdly large or fine; empty when none is."""
-    if isinstance(value, str) and _EXPONENT.fullmatch(value.strip()):
+    prose = place.rpartition(".")[2] in _PROSE
+    if isinstance(value, str) and not prose and _EXPONENT.fullmatch(value.strip()):
         return f"{place}: {value} must be written without an exponent"
     if isinstance(value, Decimal):
         exponent = value.as_tuple().exponent  # a word for NaN and infinity
