@@ -89,14 +89,15 @@ def statement(answer: Mapping[str, Any], zone: ZoneInfo, month: date | None) -> 
     title = f"Statement of {answer['account']}"
     head = Line([(title, "strong"), f"  meter {answer['meter']}  {span}  ({zone.key})"])
     rows: list[list[Cell]] = []
-    if month is not None:
+    opens = bool(answer["lines"]) and answer["lines"][0]["kind"] == "opening"
+    if month is not None and not opens:
         rows.append(_brought_forward(answer["opening_balance_paise"]))
     day = ""
     for line in answer["lines"]:
         rows.append(_row(line, line["day"] if line["day"] != day else ""))
         day = line["day"]
     unposted = answer["unposted"]
-    if unposted and unposted["amount_paise"]:
+    if unposted and (unposted["amount_paise"] or unposted["energy_wh"]):
         rows.append(_unposted(unposted, zone))
     columns = [
         Column("Day"),
@@ -146,9 +147,9 @@ def _unposted(unposted: Mapping[str, Any], zone: ZoneInfo) -> list[Cell]:
     return [
         "",
         (f"Since then, to {words.clock_time(unposted['as_of'], zone)}", "dim"),
-        "",
-        (format_kwh(unposted["register_wh"]), "dim"),
-        "",
+        (format_kwh(unposted["register_from_wh"]), "dim"),
+        (format_kwh(unposted["register_to_wh"]), "dim"),
+        (format_kwh(unposted["energy_wh"]), "dim"),
         "",
         (format_rupees(unposted["amount_paise"]), "dim"),
         (format_rupees(unposted["balance_paise"]), "dim"),

@@ -123,6 +123,20 @@ class Noun(click.Group):
         super().__init__(*args, **more)
         self.params.append(_config_option())
 
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The commands in the order in which they are written."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their whole first line."""
+        rows = [
+            (name, command.get_short_help_str(limit=200))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) is not None and not command.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 def json_option(function: F) -> F:
     """Add `--json` to a command."""
@@ -138,11 +152,13 @@ def print_json(answer: Any) -> None:
 
 def ask(settings: Settings, method: str, **params: Any) -> Any:
     """Ask a reading question of the running gateway, or of its database when none runs."""
-    from gateway.cli import client, offline  # noqa: PLC0415 - not for --help
+    from gateway.cli import client  # noqa: PLC0415 - not for --help
 
     config = settings.load()
     if client.answers(config.socket):
         return client.call(config.socket, method, params, timeout_s=client.READ_TIMEOUT_S)
+    from gateway.cli import offline  # noqa: PLC0415 - only without a gateway: it takes longer
+
     return offline.read_record(config, method, params)
 
 

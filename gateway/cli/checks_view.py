@@ -8,10 +8,10 @@ from gateway.cli.render import show as draw
 from gateway.cli.words import Cell
 
 _MARKS: Mapping[str, Cell] = {
-    "ok": ("● ok    ", "good"),
-    "warn": ("▲ look  ", "warn"),
-    "fail": ("✗ wrong ", "bad"),
-    "skip": ("- not checked ", "dim"),
+    "ok": ("● ok      ", "good"),
+    "warn": ("▲ look    ", "warn"),
+    "fail": ("✗ wrong   ", "bad"),
+    "skip": ("- skipped ", "dim"),
 }
 
 
@@ -19,7 +19,7 @@ def show(finding: Finding) -> None:
     """One verdict, and the next step under it."""
     draw(Line([_MARKS[finding.verdict], (finding.subject, "strong"), f"  {finding.detail}"]))
     if finding.hint and finding.verdict != "ok":
-        draw(Line([("          ", ""), ("try: ", "dim"), finding.hint]))
+        draw(Line([("            ", ""), ("try: ", "dim"), finding.hint]))
 
 
 def show_end(findings: Sequence[Finding]) -> None:

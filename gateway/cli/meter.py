@@ -164,7 +164,10 @@ def add(
     except Failure as failure:
         if failure.kind not in ("MeterSilent", "MeterGarbled"):
             raise
-        complain(f"{failure}; {name} is not added")
+        if failure.kind == "MeterSilent":
+            complain(f"nothing answers at address {address} on {bus}; {name} is not added")
+        else:
+            complain(f"{failure}; {name} is not added")
         click.echo("    check, in this order:", err=True)
         for number, check in enumerate(SILENT_CHECKS, start=1):
             click.echo(f"    {number}. {check.format(bus=bus)}", err=True)

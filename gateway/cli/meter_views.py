@@ -11,7 +11,7 @@ from gateway.cli.words import Cell
 _STATES: Mapping[str, Cell] = {
     "answering": ("● answers", "good"),
     "silent": ("○ silent", "bad"),
-    "unknown": ("- not asked", "dim"),
+    "unknown": ("- not heard", "dim"),
 }
 _QUANTITIES = {
     "energy_import_wh": ("Energy", "kWh", 1000, 3),

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 from rich.text import Text
 from rich.theme import Theme
@@ -84,6 +82,8 @@ def is_terminal() -> bool:
 
 def watch(build: Callable[[int], Sequence[Block]], every_s: float) -> None:
     """A full screen that `build(height)` fills anew, until Ctrl-C."""
+    from rich.live import Live  # noqa: PLC0415 - only a live screen needs it
+
     console = _console()
 
     def draw() -> RenderableType:
@@ -101,6 +101,14 @@ def watch(build: Callable[[int], Sequence[Block]], every_s: float) -> None:
 @contextlib.contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
     """A bar on stderr; gives `update(done, total, text)`."""
+    from rich.progress import (  # noqa: PLC0415 - only a scan needs it
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(stderr=True, theme=THEME, highlight=False)
     bar = Progress(
         TextColumn("{task.description}"),

@@ -50,7 +50,11 @@ def show(settings: Settings, account: str | None, as_json: bool) -> None:
 @pass_settings
 def lock(settings: Settings, account: str, reason: str, as_json: bool) -> None:
     """Lock a supply off; no recharge can switch it on until it is unlocked."""
-    _print_moved(settings, act(settings, "supply.lock", account=account, reason=reason), as_json)
+    answer = act(settings, "supply.lock", account=account, reason=reason)
+    _print_moved(settings, answer, as_json)
+    disobeys = answer["proof"] == "not obeying" or (answer["attempts"] or 0) > 1
+    if disobeys and answer["proof"] != "proven":
+        raise click.exceptions.Exit(EXIT_HARDWARE)
 
 
 @command.command()

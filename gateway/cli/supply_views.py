@@ -10,7 +10,7 @@ from gateway.cli.words import Cell
 
 _PROOFS: Mapping[str, Cell] = {
     "proven": ("proven", "good"),
-    "unproven": ("not proven: nothing shows it", "dim"),
+    "unproven": ("not proven yet", "dim"),
     "not obeying": ("DOES NOT OBEY", "bad"),
 }
 _RESULTS: Mapping[str, Cell] = {
@@ -116,6 +116,8 @@ def test_verdict(answer: Mapping[str, Any]) -> list[Block]:
 def _proof(supply: Mapping[str, Any]) -> Cell:
     if supply["switch"] == "none":
         return ("no switch", "dim")
+    if supply["proof"] == "unproven" and (supply["attempts"] or 0) > 1:
+        return ("DOES NOT OBEY so far, told again", "bad")
     return _PROOFS.get(supply["proof"], supply["proof"])
 
 
@@ -124,7 +126,7 @@ def _journal(operations: Sequence[Mapping[str, Any]], zone: ZoneInfo) -> Table:
         [
             words.moment(operation["at"], zone),
             _happened(operation),
-            operation["reason"],
+            words.holds(operation["reason"].split(", ")),
             operation["by"],
         ]
         for operation in operations

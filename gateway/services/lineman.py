@@ -16,9 +16,9 @@ from typing import Any
 
 from gateway.core.errors import InUse, Refused
 from gateway.core.supply import Hold
-from gateway.core.switching import LOAD_THRESHOLD_W, SETTLE_S, Position, Proof
+from gateway.core.switching import LOAD_THRESHOLD_W, MAX_ATTEMPTS, SETTLE_S, Position, Proof
 from gateway.services.bookkeeping import Bookkeeper
-from gateway.services.enforcement import Enforcement, Station
+from gateway.services.enforcement import Enforcement, Station, wanted_position
 from gateway.services.live import LiveAccount
 from gateway.services.posting import HoldMove, hold_names
 from gateway.store import supply_log
@@ -32,8 +32,12 @@ TEST_REASON = "relay test"
 OPEN_PATIENCE_S = 35.0
 CLOSE_PATIENCE_S = 20.0
 UNLOADED_PATIENCE_S = SETTLE_S + 3.0  # nothing was on before: a load is not to be expected
-LOCK_PATIENCE_S = 4.0
+# A switch that obeys is seen to within some 3 s; one that does not, by its load, within 6.
+LOCK_PATIENCE_S = 8.0
+SETTLED_PATIENCE_S = 3.0
 LOOK_EVERY_S = 0.1
+# A test needs a meter that answers at this pace at least, or a feedback contact.
+READING_FRESH_S = 15.0
 
 OnStep = Callable[[dict[str, Any]], None]
 
@@ -59,7 +63,7 @@ class Lineman:
             return True
         new = Hold.LINEMAN_LOCK not in live.holds
         await self._books.move_hold(name, move)
-        await self._until(lambda: station.position is Position.OPEN, LOCK_PATIENCE_S)
+        await self._until(lambda: _evident(station, Position.OPEN), LOCK_PATIENCE_S)
         return new
 
     async def unlock(self, name: str, reason: str) -> bool:
@@ -70,10 +74,14 @@ class Lineman:
         was_locked = Hold.LINEMAN_LOCK in live.holds
         move = HoldMove(Hold.LINEMAN_LOCK, placed=False, reason=reason, actor=ACTOR)
         await self._books.move_hold(name, move)
-        station = self._enforcement.stations.get(name)
-        if station is not None and not live.holds:
-            await self._until(lambda: station.position is Position.CLOSED, LOCK_PATIENCE_S)
+        await self.settle(name)
         return was_locked
+
+    async def settle(self, name: str) -> None:
+        """Wait a little until the switch of an account has been told what it should be told."""
+        live, station = self._books.account(name), self._enforcement.stations.get(name)
+        if station is not None and station.switch is not None:
+            await self._until(lambda: station.position is wanted_position(live), SETTLED_PATIENCE_S)
 
     async def test(self, name: str, on_step: OnStep) -> dict[str, Any]:
         """Open a supply, prove it, close it, prove that; tell each step as it is done.
@@ -88,6 +96,7 @@ class Lineman:
             )
         if name in self._testing:
             raise InUse(f"a relay test of {name} is under way", hint="Wait until it has ended.")
+        self._refuse_blind(live, station)
         self._testing[name] = False
         steps: list[dict[str, Any]] = []
 
@@ -182,7 +191,9 @@ class Lineman:
         self, step: str, live: LiveAccount, station: Station, since_s: float
     ) -> dict[str, Any]:
         feedback = station.switch.feedback() if station.switch else Contact.UNKNOWN
-        load_w = live.reading.good(Quantity.ACTIVE_POWER) if live.reading else None
+        load_w = None
+        if live.reading is not None and self._reading_age_s(live) <= READING_FRESH_S:
+            load_w = live.reading.good(Quantity.ACTIVE_POWER)
         return {
             "step": step,
             "at": self._books.clock.now().iso(),
@@ -193,6 +204,19 @@ class Lineman:
             "proof": station.drive.proof.value,
             "attempts": station.drive.attempts,
         }
+
+    def _refuse_blind(self, live: LiveAccount, station: Station) -> None:
+        """Refuse a test that could prove nothing, before anybody sits in the dark for it."""
+        if station.switch is not None and station.switch.feedback() is not Contact.UNKNOWN:
+            return
+        if self._reading_age_s(live) > READING_FRESH_S:
+            raise Refused(
+                f"meter {live.row.meter} does not answer now, so nothing could be proven",
+                hint=f"gateway meter read {live.row.meter}",
+            )
+
+    def _reading_age_s(self, live: LiveAccount) -> float:
+        return self._now_s() - live.reading.read_at_s if live.reading else float("inf")
 
     async def _until(self, condition: Callable[[], bool], patience_s: float) -> bool:
         deadline_s = self._now_s() + patience_s
@@ -206,12 +230,28 @@ class Lineman:
         return asyncio.get_running_loop().time()
 
 
+def _evident(station: Station, goal: Position) -> bool:
+    """Whether there is evidence of the way to `goal`, for or against it.
+
+    A second attempt is evidence against: it is made only for a switch that did not obey.
+    """
+    drive = station.drive
+    return drive.wanted is goal and (drive.proof is not Proof.NONE or drive.attempts > 1)
+
+
 def _ended(station: Station, goal: Position) -> bool:
-    """Whether all is known of the way to `goal` that will be: proven, or given up with an alarm."""
+    """Whether all is known of the way to `goal` that will be: proven, or given up."""
     drive = station.drive
     if drive.wanted is not goal:
         return False
-    return drive.proof is Proof.PROVEN or drive.alarmed
+    if drive.proof is Proof.PROVEN:
+        return True
+    # An alarm may still stand from an earlier goal: it counts only after this one's attempts.
+    return (
+        drive.alarmed
+        and drive.attempts >= MAX_ATTEMPTS
+        and (drive.proof is Proof.DISOBEYED or station.position is not goal)
+    )
 
 
 def _loaded(seen: dict[str, Any]) -> bool:

@@ -20,7 +20,7 @@ def status(source: Source) -> dict[str, Any]:
     """The whole gateway. `daemon.running` false: what the database knows, and no more."""
     live, now = source.live, source.now()
     homes = account_list(source)
-    reports = [bus.health() for bus in live.buses.values()] if live else []
+    reports = _reports(source)
     vitals = live.health.vitals() if live else None
     return {
         "gateway": source.gateway_id,
@@ -75,8 +75,11 @@ def meter_list(source: Source) -> list[dict[str, Any]]:
     """Every meter in service, how its line is, and the last it said."""
     users = {row.meter: row.name for row in registry.accounts(source.reader)}
     links: dict[str, MeterLink] = {}
-    for bus in source.live.buses.values() if source.live else ():
-        links.update(bus.health().meters)
+    for report in _reports(source):
+        links.update(report.meters)
+        if not report.open:  # their counters say how they were: nobody can answer on a dead line
+            for link in report.meters.values():
+                link.state, link.last_error = LinkState.SILENT, report.last_error
     newest = next(intervals.newest(source.reader, 1), None) if source.live is None else None
     found = []
     for row in registry.meters(source.reader):
@@ -103,6 +106,10 @@ def reading_values(reading: MeterReading) -> dict[str, dict[str, Any]]:
 
 
 # --- parts ----------------------------------------------------------------------------------------
+
+
+def _reports(source: Source) -> list[BusHealth]:
+    return [bus.health() for bus in source.live.buses.values()] if source.live else []
 
 
 def _bus(report: BusHealth) -> dict[str, Any]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.services.sync import Sync
 
 OPERATIONS_SHOWN = 12  # rows of the supply journal in one answer
+POWER_FRESH_S = 60.0  # as long as a reading may move a relay (bookkeeping.FRESH_S)
 
 _SUPPLY: Mapping[Position, str] = {
     Position.CLOSED: "connected",
@@ -83,6 +84,7 @@ class _Balance:
     balance_paise: int
     posted_paise: int
     register_wh: int
+    posted_register_wh: int
     as_of_utc_s: int
     power_w: int | None
     permission: CutPermission
@@ -110,7 +112,6 @@ def supply_show(source: Source, name: str) -> dict[str, Any]:
     live, station = _live_account(source, name), _station(source, name)
     holds = _holds(source, name)
     rows = list(supply_log.rows_of(source.reader, name, OPERATIONS_SHOWN))
-    load_w = live.reading.good(Quantity.ACTIVE_POWER) if live and live.reading else None
     return {
         "account": name,
         "supply": _supply(source, row),
@@ -124,7 +125,7 @@ def supply_show(source: Source, name: str) -> dict[str, Any]:
         "attempts": station.drive.attempts if station else None,
         "alarm": bool(station and station.drive.alarmed),
         "error": station.error if station else None,
-        "load_w": load_w,
+        "load_w": _power_w(live),
         "credit": _credit(_balance(source, row).permission),
         "operations": [
             {
@@ -173,7 +174,9 @@ def statement(
         ),
         "lines": [_line(entry) for entry in entries],
         "unposted": {
-            "register_wh": balance.register_wh,
+            "register_from_wh": balance.posted_register_wh,
+            "register_to_wh": balance.register_wh,
+            "energy_wh": balance.register_wh - balance.posted_register_wh,
             "amount_paise": balance.balance_paise - balance.posted_paise,
             "balance_paise": balance.balance_paise,
             "as_of": iso_utc(balance.as_of_utc_s),
@@ -243,8 +246,9 @@ def _balance(source: Source, row: AccountRow) -> _Balance:
         balance_paise=live.balance_paise,
         posted_paise=live.book.balance_paise,
         register_wh=live.register_wh,
+        posted_register_wh=live.book.register_wh,
         as_of_utc_s=as_of_utc_s,
-        power_w=live.reading.good(Quantity.ACTIVE_POWER) if live.reading else None,
+        power_w=_power_w(live),
         permission=may_cut(source.policy, live.balance_paise, now, source.zone),
     )
 
@@ -264,6 +268,7 @@ def _balance_on_record(source: Source, row: AccountRow) -> _Balance:
         balance_paise=book.balance_paise,
         posted_paise=posted.balance_paise,
         register_wh=book.register_wh,
+        posted_register_wh=posted.register_wh,
         as_of_utc_s=as_of_utc_s,
         power_w=None,
         permission=may_cut(source.policy, book.balance_paise, source.now(), source.zone),
@@ -285,6 +290,14 @@ def _live_account(source: Source, name: str) -> "LiveAccount | None":
 
 def _station(source: Source, name: str) -> "Station | None":
     return source.live.enforcement.stations.get(name) if source.live else None
+
+
+def _power_w(live: "LiveAccount | None") -> int | None:
+    """What flows now; what flowed a while ago is not told as if it did."""
+    if live is None or live.reading is None:
+        return None
+    age_s = asyncio.get_running_loop().time() - live.reading.read_at_s
+    return live.reading.good(Quantity.ACTIVE_POWER) if age_s <= POWER_FRESH_S else None
 
 
 def _holds(source: Source, name: str) -> frozenset[Hold]:

@@ -166,6 +166,7 @@ class Acting:
         await self._app.commissioning.open_account(
             asked.account, asked.meter, asked.switch, tariff, asked.opening_balance_paise
         )
+        await self.lineman.settle(asked.account)
         return queries.account_show(self.source(), asked.account)
 
     async def _account_close(self, asked: AccountName, _: OnProgress) -> Any:
