@@ -58,7 +58,10 @@ def status(source: Source) -> dict[str, Any]:
 def sync_status(source: Source) -> dict[str, Any]:
     """The link to the head-end, and what waits for it."""
     waiting, newest, acknowledged = outbox.counts(source.reader)
-    first = outbox.pending(source.reader, 0, 1)
+    if source.live is not None:  # acknowledged events are deleted with the next write
+        acknowledged = source.live.books.acknowledged
+        waiting = newest - acknowledged
+    first = outbox.pending(source.reader, acknowledged, 1)
     return {
         "gateway": source.gateway_id,
         "outbox": {

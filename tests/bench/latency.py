@@ -116,8 +116,8 @@ async def _rounds(
         await asyncio.sleep(0.01)
     cuts, restores = [], []
     for number in range(rounds):
-        live_drive = town.app.enforcement.stations[ACCOUNT]
-        live_drive.drive = type(live_drive.drive)()  # the hourly limit of operations is not at issue
+        station = town.app.enforcement.stations[ACCOUNT]
+        station.drive = type(station.drive)()  # the hourly limit of operations is not at issue
         watch.moved.clear()
         use_wh = max(20, live.balance_paise * 1000 // 500 + 20)
         town.street.sync()
