@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from gpiozero.pins.pi import PiBoardInfo
 
+from gateway.cli.basics import CONFIG_PLACES
 from gateway.documents.config import load_config
 from gateway.services.health import CHECK_S, STALE_S
 from hardware.relays.pins import PIN_ERRORS
@@ -102,6 +103,10 @@ def test_unit_and_installer_name_the_same_places(unit, installer):
     assert unit["Documentation"] == [f"file:{installer['OPT']}/share/README.md"]
 
 
+def test_commands_find_the_installed_configuration_by_themselves(installer):
+    assert Path(f"{installer['ETC']}/config.toml") in CONFIG_PLACES
+
+
 def test_the_installed_configuration_lies_where_the_unit_lets_the_program_write(
     deploy, installer, tmp_path
 ):
@@ -110,17 +115,13 @@ def test_the_installed_configuration_lies_where_the_unit_lets_the_program_write(
     script = (deploy / "install.sh").read_text()
     for pattern in re.findall(r"s\|(\^[^|]+)\|", script):
         assert len(re.findall(pattern, text, re.MULTILINE)) == 1, pattern
-    changed = re.sub(
-        r"^data_dir = .*", f'data_dir = "{installer["STATE"]}"', text, flags=re.MULTILINE
-    )
-    changed = re.sub(
-        r"^# socket = .*",
-        f'socket = "{installer["RUN"]}/gateway.sock"',
-        changed,
-        flags=re.MULTILINE,
-    )
+    for pattern, line in (
+        ("^data_dir = .*", f'data_dir = "{installer["STATE"]}"'),
+        ("^# socket = .*", f'socket = "{installer["RUN"]}/gateway.sock"'),
+    ):
+        text = re.sub(pattern, line, text, flags=re.MULTILINE)
     path = tmp_path / "config.toml"
-    path.write_text(changed)
+    path.write_text(text)
     config = load_config(path)
     assert config.data_dir == Path(installer["STATE"])
     assert config.socket.parent == Path(installer["RUN"])
