@@ -19,12 +19,24 @@ MAX_HOMES = 25  # a relay each, on the pins a Raspberry Pi has
 @click.option("--plain", is_flag=True, help="Print lines instead of drawing a screen.")
 @click.option("--json", "as_json", is_flag=True, help="Print the proof alone, as JSON.")
 @click.option(
+    "--picture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Save a drawing of the screen as SVG.",
+)
+@click.option(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep the ledger and all else in this folder.",
 )
 def command(
-    speed: float, seconds: float, homes: int, *, plain: bool, as_json: bool, keep: Path | None
+    speed: float,
+    seconds: float,
+    homes: int,
+    *,
+    plain: bool,
+    as_json: bool,
+    picture: Path | None,
+    keep: Path | None,
 ) -> None:
     """Watch a simulated street of prepaid homes run itself, and prove that nothing was lost.
 
@@ -32,7 +44,9 @@ def command(
     """
     from gateway.demo.play import DemoOptions, run  # noqa: PLC0415 - it is slow to import
 
-    options = DemoOptions(speed, seconds, homes, plain=plain, quiet=as_json, folder=keep)
+    options = DemoOptions(
+        speed, seconds, homes, plain=plain, quiet=as_json, picture=picture, folder=keep
+    )
     proof = run(options)
     if as_json:
         print_json({**asdict(proof), "proved": proof.holds})
