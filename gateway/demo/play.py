@@ -35,6 +35,7 @@ name = "demo: no cut outside 10:00 to 14:00"
 start = 10:00:00
 end = 14:00:00
 """
+PICTURE_AT = 0.5  # of the story: the link is down, somebody sits in the dark
 # Round figures, steep enough that homes run out within minutes; no utility's.
 TARIFF = Tariff(
     "Demo street",
@@ -64,6 +65,7 @@ class DemoOptions:
     homes: int = len(HOUSEHOLDS)
     plain: bool = False  # lines instead of a screen
     quiet: bool = False  # show nothing
+    picture: Path | None = None  # where to keep a drawing of the screen, when most has happened
     folder: Path | None = (
         None  # where the database and the rest are kept; else they are thrown away
     )
@@ -91,6 +93,8 @@ async def _play(options: DemoOptions, folder: Path) -> proof.Proof:
         playing = asyncio.ensure_future(story.play())
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, playing.cancel)
+        if options.picture is not None:
+            loop.call_later(PICTURE_AT * options.seconds, view.save_picture, options.picture)
         await _show(view, news, playing, plain=options.plain or not console.is_terminal)
         await story.mend()
         await proof.settle(town, copy)

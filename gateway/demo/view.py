@@ -1,9 +1,14 @@
 """The demo on a terminal: homes, line, link and what happens, refreshed a few times a second."""
 
+import io
+import re
+from pathlib import Path
+
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
+from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from gateway.core.supply import Hold
@@ -21,8 +26,10 @@ BAR_PAISE = 50_00  # a full bar
 BAR_CELLS = 8
 LOW_PAISE = 5_00
 NEWS_LINES = 9
+PICTURE_WIDTH = 100
 WIDE = 96  # from here on there is room for the register and the load
 
+_FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 _TONES = {"good": "green", "bad": "red", "story": "bold cyan", "calm": ""}
 
 
@@ -48,6 +55,15 @@ class View:
     def screen(self) -> Group:
         """One frame."""
         return Group(self._header(), self._homes(), self._happenings())
+
+    def save_picture(self, path: Path) -> None:
+        """Keep this moment's screen as an SVG drawing."""
+        paper = Console(record=True, width=PICTURE_WIDTH, file=io.StringIO(), force_terminal=True)
+        picture = View(paper, self._town, self._news)
+        paper.print(picture.screen())
+        drawing = paper.export_svg(title="gateway demo", theme=MONOKAI)
+        # A picture that fetches a font from somewhere is not shown everywhere.
+        path.write_text(_FONT_FACE.sub("", drawing), encoding="utf-8")
 
     def print_line(self, line: Line) -> None:
         """One line of news, where there is no screen to draw on."""
