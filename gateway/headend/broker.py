@@ -9,14 +9,17 @@ import asyncio
 import logging
 import socket
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from amqtt.broker import Broker
-from amqtt.errors import AMQTTError
+from amqtt.errors import BrokerError
 
 from gateway.core.errors import GatewayError
 
 HOST = "127.0.0.1"
+# Stopping takes some milliseconds; this is for a machine under load.
+STOP_TRIES = 50
+STOP_TRY_S = 0.2
 
 
 class BrokerFailed(GatewayError, OSError):
@@ -60,16 +63,35 @@ class EmbeddedBroker:
         )
         try:
             await broker.start()
-        except AMQTTError as error:
+        except BrokerError as error:
             raise BrokerFailed(f"{HOST}:{self.port}: {error}") from error
         self._broker = broker
 
     async def stop(self) -> None:
         """Hang up on everyone; safe to call twice."""
         broker, self._broker = self._broker, None
-        if broker is not None:
-            await broker.shutdown()
-            await asyncio.sleep(0)  # its tasks see their cancellation
+        if broker is None:
+            return
+        handlers = [handler for _, handler in broker.sessions.values()]
+        stopping = asyncio.ensure_future(broker.shutdown())
+        for _ in range(STOP_TRIES):
+            # amqtt cancels its readers, but their `wait_for` can swallow that on Python 3.11: then
+            # only the end of the connection ends them.
+            for handler in handlers:
+                _hang_up(handler)
+            await asyncio.wait([stopping], timeout=STOP_TRY_S)
+            if stopping.done():
+                break
+        else:
+            stopping.cancel()
+            raise BrokerFailed(f"{HOST}:{self.port}: the broker does not stop", hint="Start anew.")
+        await stopping
+
+
+def _hang_up(handler: Any) -> None:
+    writer = getattr(handler.writer, "_writer", None)
+    if isinstance(writer, asyncio.StreamWriter):
+        writer.transport.abort()
 
 
 def _free_port() -> int:

@@ -49,7 +49,7 @@ class _Sending:
 
     gateway: str
     due_at_s: float
-    delay_s: float = FIRST_RESEND_S
+    delay_s: float
 
 
 def collector_options(client_id: str, mqtt: MqttConfig) -> LinkOptions:
@@ -133,7 +133,9 @@ class Collector:
                 continue
 
     async def _send_if_due(self, session: Session, note: Issued, now_s: float) -> None:
-        sending = self._sending.setdefault(note.recharge_id, _Sending(note.gateway, now_s))
+        sending = self._sending.setdefault(
+            note.recharge_id, _Sending(note.gateway, now_s, FIRST_RESEND_S)
+        )
         if now_s < sending.due_at_s:
             return
         sending.due_at_s = now_s + sending.delay_s

@@ -1,8 +1,8 @@
 """What a service sees of the link: sessions that come and go, and messages on them.
 
-A `Link` calls `serve(session)` each time it is connected; `serve` ends when the session does, by
-`LinkDown` out of whatever it was doing. So a service is written as one straight conversation, and
-all reconnecting lives in one place. The link never raises for want of a connection.
+A `Link` calls `serve(session)` each time it is connected and cancels it when the session is lost;
+what it does meanwhile may raise `LinkDown`. So a service is written as one straight conversation,
+and all reconnecting lives in one place. The link never raises for want of a connection.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The link over MQTT: the one file that imports aiomqtt (and paho, which it is made of).
+"""The link over MQTT: this package is the only place that imports aiomqtt (and paho under it).
 
 Rules of this file:
 - One session is one client object: what paho queued for a lost connection is dropped with it. What
@@ -6,19 +6,22 @@ Rules of this file:
 - The session on the broker is persistent: messages for an absent gateway wait there. That is a
   convenience, not a promise: brokers lose it, and the client acknowledges a message before we have
   stored it. Only receipts and `down/ack` count.
+- Time limits are ours (`asyncio.timeout`), the library is told to have none: it would use
+  `asyncio.wait_for`, which until Python 3.12 can swallow a cancellation.
 - A connection that fails or ends is never an error of the program: it is noted in `status` and
   tried again, 1 s doubling to 60 s, with jitter so that a street of gateways does not come back at
   the same moment.
 """
 
 import asyncio
+import logging
+import math
 import random
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import aiomqtt
 from paho.mqtt import client as paho
@@ -28,6 +31,12 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.documents.config import MqttConfig
 from gateway.link.api import LinkDown, LinkStatus, Message, Serve, Topics, last_will
+from gateway.link.client import Client
+
+_log = logging.getLogger(__name__)
+# What paho logs as errors are lost connections, and we tell those ourselves.
+_paho_log = logging.getLogger(f"{__name__}.paho")
+_paho_log.setLevel(logging.CRITICAL)
 
 FIRST_DELAY_S = 1.0
 LAST_DELAY_S = 60.0
@@ -36,9 +45,6 @@ LAST_DELAY_S = 60.0
 GOOD_AFTER_S = 30.0
 # From the call to the broker's consent, on a slow mobile link.
 CONNECT_TIMEOUT_S = 30.0
-# The part of it that opens the socket.
-TCP_TIMEOUT_S = 15.0
-POLL_S = 0.05
 # From a publish to its PUBACK: a full batch of 64 KiB at 20 kbit/s takes 26 s.
 PUBLISH_TIMEOUT_S = 60.0
 FAREWELL_TIMEOUT_S = 2.0
@@ -92,7 +98,9 @@ class MqttLink:
         delay_s = FIRST_DELAY_S
         while True:
             try:
-                await self._session(serve)
+                # A task of its own: on Python 3.11 a TaskGroup whose child failed leaves its task
+                # counted as cancelling, which must not outlive the session.
+                await asyncio.create_task(self._session(serve))
             except* LinkDown as group:
                 self._note(_first(group))
             finally:
@@ -106,34 +114,53 @@ class MqttLink:
             delay_s = min(2 * delay_s, LAST_DELAY_S)
 
     async def _session(self, serve: Serve) -> None:
+        """One connection, until `serve` ends, the connection is lost, or we are told to stop.
+
+        A lost connection ends whatever is waited for: the library would let a publish or a
+        subscription wait for an answer on a connection that is gone.
+        """
         self._status = replace(self._status, next_attempt_at_s=None)
         async with self._connected() as client:
-            await self._subscribe(client)
-            self._status = replace(
-                self._status,
-                connected_since_s=asyncio.get_running_loop().time(),
-                sessions=self._status.sessions + 1,
-                failures=0,
-                last_error=None,
-                last_hint=None,
-            )
             session = MqttSession(client)
+            talking = asyncio.ensure_future(self._talk(serve, client, session))
             try:
-                await serve(session)
+                await asyncio.wait([talking, client.lost], return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
+                await _stop(talking)
                 await self._say_farewell(session)
                 raise
+            if not talking.done():
+                await _stop(talking)
+                raise LinkDown(f"{self._status.broker}: the connection was lost")
+            await talking
+
+    async def _talk(self, serve: Serve, client: Client, session: "MqttSession") -> None:
+        await self._subscribe(client)
+        self._status = replace(
+            self._status,
+            connected_since_s=asyncio.get_running_loop().time(),
+            sessions=self._status.sessions + 1,
+            failures=0,
+            last_error=None,
+            last_hint=None,
+        )
+        _log.info("connected to %s", self._status.broker)
+        await serve(session)
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator["_Client"]:
+    async def _connected(self) -> AsyncIterator[Client]:
         """A connected client; every way in which the connection can fail is `LinkDown`."""
         client = self._client()
         connecting = asyncio.ensure_future(client.__aenter__())
         try:
-            await asyncio.shield(connecting)
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await asyncio.shield(connecting)
         except asyncio.CancelledError:
             await client.give_up(connecting)
             raise
+        except TimeoutError as error:
+            await client.give_up(connecting)
+            raise LinkDown(f"{self._status.broker}: no answer") from error
         except (aiomqtt.MqttError, OSError, UnicodeError) as error:
             client.abandon()
             raise LinkDown(f"{self._status.broker}: {error}", hint=_hint(error)) from error
@@ -141,25 +168,28 @@ class MqttLink:
             yield client
         finally:
             try:
-                await client.__aexit__(None, None, None)
-            except aiomqtt.MqttError:
+                async with asyncio.timeout(FAREWELL_TIMEOUT_S):
+                    await client.__aexit__(None, None, None)
+            except (aiomqtt.MqttError, TimeoutError):
                 client.abandon()  # it would not even say goodbye
+            client.mark_seen()
 
-    def _client(self) -> "_Client":
+    def _client(self) -> Client:
         options, mqtt = self._options, self._options.mqtt
         will = options.will
         five = mqtt.protocol == "5"
         try:
-            return _Client(
+            return Client(
                 mqtt.host,
                 mqtt.port,
+                logger=_paho_log,
                 identifier=options.client_id,
                 username=mqtt.username,
                 password=_password(mqtt.password_file),
                 tls_context=_tls_context(mqtt) if mqtt.tls else None,
                 will=aiomqtt.Will(will.topic, will.body, QOS, will.retain) if will else None,
                 keepalive=mqtt.keepalive_s,
-                timeout=CONNECT_TIMEOUT_S,
+                timeout=math.inf,
                 max_queued_incoming_messages=MAX_RECEIVED,
                 protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
                 # A session that outlives the connection. In MQTT 5 paho's own default would wipe
@@ -174,13 +204,14 @@ class MqttLink:
                 hint="Check the files named in [mqtt], and that the gateway's user can read them.",
             ) from error
 
-    async def _subscribe(self, client: "_Client") -> None:
+    async def _subscribe(self, client: Client) -> None:
         wanted = self._options.subscriptions
         if not wanted:
             return
         try:
-            granted = await client.subscribe([(topic, QOS) for topic in wanted])
-        except aiomqtt.MqttError as error:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                granted = await client.subscribe([(topic, QOS) for topic in wanted])
+        except (aiomqtt.MqttError, TimeoutError) as error:
             raise LinkDown(f"{self._status.broker}: subscribing: {error}") from error
         for topic, code in zip(wanted, granted, strict=False):
             value = code.value if isinstance(code, ReasonCode) else code
@@ -199,6 +230,9 @@ class MqttLink:
                 await session.publish(self._options.will)
 
     def _note(self, error: LinkDown) -> None:
+        # Once for each outage: a broker may be away for months.
+        level = logging.DEBUG if self._status.failures else logging.WARNING
+        _log.log(level, "no link: %s", error)
         self._status = replace(
             self._status,
             failures=self._status.failures + 1,
@@ -216,10 +250,9 @@ class MqttSession:
     async def publish(self, message: Message) -> None:
         """Send at QoS 1; returns when the broker has taken it. Raises `LinkDown`."""
         try:
-            await self._client.publish(
-                message.topic, message.body, QOS, message.retain, timeout=PUBLISH_TIMEOUT_S
-            )
-        except aiomqtt.MqttError as error:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                await self._client.publish(message.topic, message.body, QOS, message.retain)
+        except (aiomqtt.MqttError, TimeoutError) as error:
             raise LinkDown(f"publishing to {message.topic}: {error}") from error
 
     async def messages(self) -> AsyncIterator[Message]:
@@ -233,61 +266,19 @@ class MqttSession:
             raise LinkDown(f"the connection ended: {error.__cause__ or error}") from error
 
 
-class _Client(aiomqtt.Client):
-    """Aiomqtt's client, which can also be let go of when connecting failed half-way."""
+async def _stop(talking: asyncio.Future[None]) -> None:
+    """Cancel a conversation and wait for its end; raises what is a bug in it."""
+    talking.cancel()
+    await asyncio.wait([talking])
+    error = None if talking.cancelled() else talking.exception()
+    if error is not None and not _is_link_down(error):
+        raise error
 
-    def _client_connect(self) -> None:
-        self._client.connect_timeout = TCP_TIMEOUT_S
-        super()._client_connect()
 
-    def _on_disconnect(
-        self,
-        client: paho.Client,
-        userdata: Any,
-        flags: paho.DisconnectFlags,
-        reason_code: ReasonCode,
-        properties: Properties | None = None,
-    ) -> None:
-        """Also when the broker hangs up before its consent, which the library waits out.
-
-        A broker that wants a client certificate does so under TLS 1.3. May be called from the
-        connecting thread.
-        """
-        if self._connected.cancelled():
-            return
-        if not self._connected.done():
-            self._loop.call_soon_threadsafe(self._refused)
-            return
-        super()._on_disconnect(client, userdata, flags, reason_code, properties)
-
-    def _refused(self) -> None:
-        if not self._connected.done():
-            error = aiomqtt.MqttError("the broker hung up before it had agreed to the connection")
-            self._connected.set_exception(error)
-            self._connected.exception()  # nobody may be waiting for it any more
-
-    async def give_up(self, connecting: asyncio.Task[Any]) -> None:
-        """Stop connecting and leave no socket and no task behind.
-
-        The library opens the socket in a thread, which cannot be interrupted but ends by itself
-        within `TCP_TIMEOUT_S`; from then on it waits for the broker's consent, which we need not.
-        """
-        # The thread has no event to wait for: it has a socket, or it has failed.
-        while not connecting.done() and self._client.socket() is None:  # noqa: ASYNC110
-            await asyncio.sleep(POLL_S)
-        connecting.cancel()
-        await asyncio.wait([connecting])
-        if not connecting.cancelled():
-            connecting.exception()  # it has been seen
-        self.abandon()
-
-    def abandon(self) -> None:
-        """Close the socket, if one was opened; its reader and keep-alive task go with it."""
-        self._client.disconnect()
-        if self._misc_task is not None:
-            self._misc_task.cancel()
-        if self._disconnected.done() and not self._disconnected.cancelled():
-            self._disconnected.exception()  # it has been seen
+def _is_link_down(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_link_down(each) for each in error.exceptions)
+    return isinstance(error, LinkDown)
 
 
 def _expiry() -> Properties:

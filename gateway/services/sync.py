@@ -134,7 +134,7 @@ class Sync:
         )
 
     async def _serve(self, session: Session) -> None:
-        """One session: send and receive until it ends, which the receiver is sure to notice."""
+        """One session: send and receive until it ends."""
         self._window.rewind()
         self._reader.forget()
         async with asyncio.TaskGroup() as tasks:

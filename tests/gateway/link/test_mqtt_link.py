@@ -259,6 +259,54 @@ async def test_stopping_while_the_broker_says_nothing_leaves_nothing_behind(nowh
         connection.close()
 
 
+async def test_a_publish_that_waits_on_a_lost_connection_ends_with_it(nowhere):
+    """A broker that accepts, never acknowledges a publish, and dies."""
+    ended = asyncio.Event()
+
+    async def serve(session) -> None:
+        try:
+            await session.publish(Message(TOPIC, b"x"))
+        finally:
+            ended.set()
+
+    async def accept(reader, writer) -> None:
+        await reader.read(100)
+        writer.write(b"\x20\x02\x00\x00")  # CONNACK, accepted
+        await reader.readuntil(b"x")
+        writer.transport.abort()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", nowhere["port"])
+    link = MqttLink(options(MqttConfig(**nowhere)), no_jitter)
+    task = asyncio.create_task(link.run(serve))
+    await asyncio.wait_for(ended.wait(), 5)
+    async with asyncio.timeout(5):
+        while link.status().last_error is None:
+            await asyncio.sleep(0.01)
+    assert "lost" in (link.status().last_error or "")
+    task.cancel()
+    await asyncio.wait([task])
+    server.close()
+
+
+async def test_a_bug_that_shows_only_when_the_service_is_stopped_is_not_swallowed(nowhere):
+    async def serve(_session) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise ZeroDivisionError
+
+    async def accept(reader, writer) -> None:
+        await reader.read(100)
+        writer.write(b"\x20\x02\x00\x00")
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", nowhere["port"])
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(MqttLink(options(MqttConfig(**nowhere)), no_jitter).run(serve), 5)
+    server.close()
+
+
 async def test_delays_double_up_to_the_last_and_are_jittered(monkeypatch, nowhere):
     monkeypatch.undo()
     waits = []
