@@ -22,6 +22,8 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_HARDWARE = 3
 
+BROKEN_HINT = "Keep the data directory as it is, and send it to the developers."
+
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
 CONFIG_PLACES = (Path("gateway.toml"), Path("/etc/prepaid-gateway/config.toml"))
 
@@ -45,8 +47,12 @@ class Failure(Exception):
 
 def exit_code_of(error: GatewayError | HardwareError | Failure) -> int:
     """How a command ends that failed by this."""
+    from gateway.web.rpc import INVALID_PARAMS, RequestError  # noqa: PLC0415 - not for --help
+
     if isinstance(error, Failure):
         return error.exit_code
+    if isinstance(error, RequestError) and error.code == INVALID_PARAMS:
+        return EXIT_USAGE
     return EXIT_HARDWARE if isinstance(error, HardwareError) else EXIT_FAILED
 
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli import client, offline, words
-from gateway.cli.basics import Failure, Settings
+from gateway.cli.basics import BROKEN_HINT, Failure, Settings
 from gateway.core.errors import ConfigError, DatabaseMissing, GatewayError, InvariantBroken
 from gateway.core.moment import Trust
 from gateway.services.timekeeping import SystemTimeSource
@@ -152,8 +152,7 @@ def _sums(reader: sqlite3.Connection) -> Finding:
         try:
             ledger.load_book(reader, account.name)
         except InvariantBroken as error:
-            hint = "Keep the data directory as it is, and send it to the developers."
-            return Finding("ledger", "fail", str(error), hint)
+            return Finding("ledger", "fail", str(error), BROKEN_HINT)
     entries = reader.execute("SELECT count(*) FROM entries").fetchone()[0]
     told = f"{len(accounts)} accounts, {entries} entries; every balance is the sum of its entries"
     return Finding("ledger", "ok", told)

@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from gateway.cli.basics import Failure, Noun, complain, exit_code_of
-from gateway.core.errors import GatewayError
+from gateway.cli.basics import BROKEN_HINT, EXIT_FAILED, Failure, Noun, complain, exit_code_of
+from gateway.core.errors import GatewayError, InvariantBroken
 from hardware.api import HardwareError
 
 
@@ -71,6 +71,11 @@ class Root(Noun):
                 raise
             complain(str(error), error.hint)
             ctx.exit(exit_code_of(error))
+        except InvariantBroken as error:
+            if os.environ.get("DEBUG") == "1":
+                raise
+            complain(f"the ledger is not as it must be: {error}", BROKEN_HINT)
+            ctx.exit(EXIT_FAILED)
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:

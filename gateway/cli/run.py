@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.basics import EXIT_FAILED, Command, Settings, complain, pass_settings
+from gateway.cli.basics import BROKEN_HINT, EXIT_FAILED, Command, Settings, complain, pass_settings
 from gateway.core.errors import GatewayError, InvariantBroken
 from hardware.api import HardwareError
 
@@ -86,10 +86,7 @@ def _explain(group: BaseExceptionGroup[BaseException]) -> int:
     for error in _leaves(group):
         match error:
             case InvariantBroken():
-                complain(
-                    f"the ledger is not as it must be: {error}",
-                    "Keep the data directory as it is, and send it to the developers.",
-                )
+                complain(f"the ledger is not as it must be: {error}", BROKEN_HINT)
             case GatewayError() | HardwareError():
                 complain(str(error), error.hint)
             case _:

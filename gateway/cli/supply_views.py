@@ -117,7 +117,7 @@ def _proof(supply: Mapping[str, Any]) -> Cell:
     if supply["switch"] == "none":
         return ("no switch", "dim")
     if supply["proof"] == "unproven" and (supply["attempts"] or 0) > 1:
-        return ("DOES NOT OBEY so far, told again", "bad")
+        return ("no effect yet, told again", "bad")
     return _PROOFS.get(supply["proof"], supply["proof"])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway import __version__
 from gateway.core.moment import iso_utc
-from gateway.services.queries import Source, account_list
+from gateway.services.queries import Source, account_list, natural
 from gateway.store import intervals, outbox, registry
 from gateway.store.registry import MeterRow
 from hardware.api import BusHealth, LinkState, MeterLink, MeterReading, Quantity
@@ -85,7 +85,7 @@ def meter_list(source: Source) -> list[dict[str, Any]]:
                 link.state, link.last_error = LinkState.SILENT, report.last_error
     newest = next(intervals.newest(source.reader, 1), None) if source.live is None else None
     found = []
-    for row in registry.meters(source.reader):
+    for row in sorted(registry.meters(source.reader), key=lambda row: natural(row.name)):
         told = _meter_facts(row, users.get(row.name))
         if source.live is not None:
             told |= _last_heard(source, row.name, links.get(row.name))

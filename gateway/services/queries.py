@@ -6,6 +6,7 @@ is in paise, energy in Wh, times are ISO 8601 in UTC.
 """
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -92,7 +93,9 @@ class _Balance:
 
 def account_list(source: Source, *, closed: bool = False) -> list[dict[str, Any]]:
     """Every open account, with `closed` the closed ones too: see `account_show`."""
-    rows = registry.accounts(source.reader, closed=closed)
+    rows = sorted(
+        registry.accounts(source.reader, closed=closed), key=lambda row: natural(row.name)
+    )
     return [_account(source, row) for row in rows]
 
 
@@ -103,7 +106,14 @@ def account_show(source: Source, name: str) -> dict[str, Any]:
 
 def supply_list(source: Source) -> list[dict[str, Any]]:
     """The supply of every open account: see `supply_show`."""
-    return [supply_show(source, row.name) for row in registry.accounts(source.reader)]
+    names = sorted((row.name for row in registry.accounts(source.reader)), key=natural)
+    return [supply_show(source, name) for name in names]
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts M2 before M10."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def supply_show(source: Source, name: str) -> dict[str, Any]:

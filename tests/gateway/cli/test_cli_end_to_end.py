@@ -1,6 +1,7 @@
 """Every command, typed as a lineman types it, against a gateway that reads a real serial port."""
 
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -347,3 +348,19 @@ def test_a_killed_gateway_comes_back_over_its_stale_socket(place, account):
     place.start()
     assert show(place)["account"] == account
     assert place.stop(signal.SIGINT) == 0
+
+
+def test_a_ledger_whose_sums_do_not_fit_is_named_and_ends_the_gateway(place, account):
+    """Last: it breaks the ledger, behind the schema's back."""
+    database = sqlite3.connect(place.folder / "data" / "gateway.db")
+    database.execute("DROP TRIGGER entries_are_not_edited")
+    database.execute("UPDATE entries SET amount_paise = amount_paise + 1 WHERE seq = 2")
+    database.commit()
+    database.close()
+    shown = place.gateway("account", "show", account)
+    assert (shown.code, shown.out) == (1, "")
+    assert "the ledger is not as it must be" in shown.err
+    assert place.gateway("doctor").code == 1
+    run = place.gateway("run")
+    assert run.code == 1
+    assert "entries sum to" in run.err
