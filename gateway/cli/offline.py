@@ -131,7 +131,14 @@ def _open(config: Config, name: str) -> "Rs485Bus":
         raise BusUnknown(f"there is no bus {name} in {config.path}")
     bus = config.buses[name]
     library = model_library([config.models] if config.models else [])
-    return open_bus(name, bus.port, bus.settings, library, poll_interval_s=bus.poll_interval_s)
+    return open_bus(
+        name,
+        bus.port,
+        bus.settings,
+        library,
+        poll_interval_s=bus.poll_interval_s,
+        timeout_s=bus.timeout_s,
+    )
 
 
 @contextlib.asynccontextmanager
