@@ -152,8 +152,10 @@ class Sync:
             "version": self._version,
         }
         oldest = self._outbox.pending(0, 1)
-        if oldest:
-            body["acknowledged"] = oldest[0].sequence - 1
+        # Acknowledged rows may still be there: they are deleted with a later write.
+        done = max(self._window.acknowledged, oldest[0].sequence - 1 if oldest else 0)
+        if done:
+            body["acknowledged"] = done
         message = Message(self._topics.state, json.dumps(body).encode(), retain=True)
         await session.publish(message)
 

@@ -197,6 +197,25 @@ async def test_events_go_up_in_order_and_leave_the_outbox_only_with_an_ack():
     assert bench.sync.status().acks == 2
 
 
+async def test_what_is_acknowledged_but_not_yet_deleted_is_told_as_done_and_not_sent_again():
+    """The store deletes with its next write, to spare the card."""
+    bench = Bench(5)
+
+    async def later(_through: int) -> None:
+        return
+
+    bench.outbox.acknowledge = later
+    first = bench.link.connect()
+    async with running(bench):
+        await first.until(lambda: first.sequences() == [1, 2, 3, 4, 5])
+        first.ack(3)
+        await first.until(lambda: bench.sync.status().acks == 1)
+        first.cut()
+        second = bench.link.connect()
+        await second.until(lambda: second.sequences() == [4, 5])
+        assert second.states()[0]["acknowledged"] == 3
+
+
 async def test_a_new_event_goes_up_at_once():
     bench = Bench()
     session = bench.link.connect()
