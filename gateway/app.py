@@ -30,7 +30,8 @@ from gateway.store.outbox import OutboxEvent
 from hardware import systemd
 from hardware.api import Contact, MeterBus, SupplySwitch
 from hardware.registry import model_library, open_bus
-from hardware.relays.spec import open_switch, parse_switch
+from hardware.relays.opening import open_switch
+from hardware.relays.spec import parse_switch
 
 log = logging.getLogger(__name__)
 

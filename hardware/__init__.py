@@ -1,1 +1,4 @@
-"""Drivers for meters, buses and supply switches. They know nothing of money and never import `gateway`."""
+"""Drivers for meters, buses and supply switches. They know nothing of money.
+
+Nothing here imports `gateway`.
+"""

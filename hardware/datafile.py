@@ -74,16 +74,8 @@ def _in_words(message: str) -> str:
 def _refuse_unknown_keys(value: Any, schema: Any, *, place: str, name: str) -> None:
     """Walk `value` along `schema` and refuse table keys that no field has."""
     if dataclasses.is_dataclass(schema) and isinstance(schema, type):
-        if not isinstance(value, Mapping):
-            return  # msgspec says what is wrong with it
-        hints = typing.get_type_hints(schema)
-        for key, item in value.items():
-            inner = f"{place}.{key}" if place else str(key)
-            if key not in hints:
-                near = difflib.get_close_matches(str(key), list(hints), n=1)
-                meant = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(hints)}"
-                raise DataFileError(f"{name}: {inner}: unknown key{meant}")
-            _refuse_unknown_keys(item, hints[key], place=inner, name=name)
+        if isinstance(value, Mapping):  # anything else is for msgspec to refuse
+            _refuse_in_table(value, schema, place=place, name=name)
         return
     origin, arguments = typing.get_origin(schema), typing.get_args(schema)
     if origin in (typing.Union, types.UnionType):
@@ -97,6 +89,18 @@ def _refuse_unknown_keys(value: Any, schema: Any, *, place: str, name: str) -> N
     elif isinstance(value, list) and arguments:
         for index, item in enumerate(value):
             _refuse_unknown_keys(item, arguments[0], place=f"{place}[{index}]", name=name)
+
+
+def _refuse_in_table(value: Mapping[Any, Any], schema: type, *, place: str, name: str) -> None:
+    """One table: its keys must be the dataclass's fields."""
+    hints = typing.get_type_hints(schema)
+    for key, item in value.items():
+        inner = f"{place}.{key}" if place else str(key)
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), list(hints), n=1)
+            meant = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(hints)}"
+            raise DataFileError(f"{name}: {inner}: unknown key{meant}")
+        _refuse_unknown_keys(item, hints[key], place=inner, name=name)
 
 
 def _takes(option: Any, value: Any) -> bool:

@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from gateway.cli.failure import EXIT_FAILED, EXIT_HARDWARE, EXIT_USAGE, Failure
 from gateway.core.errors import ConfigError, GatewayError
 from hardware.api import HardwareError
 
 if TYPE_CHECKING:
     from gateway.documents.config import Config
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_HARDWARE = 3
 
 BROKEN_HINT = "Keep the data directory as it is, and send it to the developers."
 
@@ -28,21 +25,6 @@ CONFIG_VARIABLE = "GATEWAY_CONFIG"
 CONFIG_PLACES = (Path("gateway.toml"), Path("/etc/prepaid-gateway/config.toml"))
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Failure(Exception):
-    """A command that did not do what was asked; `hint` says what to try, `exit_code` how it ends.
-
-    `kind` is the class of the error in the gateway, if it was the gateway that said no.
-    """
-
-    def __init__(
-        self, message: str, *, hint: str = "", exit_code: int = EXIT_FAILED, kind: str = ""
-    ) -> None:
-        super().__init__(message)
-        self.hint = hint
-        self.exit_code = exit_code
-        self.kind = kind
 
 
 def exit_code_of(error: GatewayError | HardwareError | Failure) -> int:

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli import client, offline, words
-from gateway.cli.basics import BROKEN_HINT, Failure, Settings
+from gateway.cli.basics import BROKEN_HINT, Settings
+from gateway.cli.failure import Failure
 from gateway.core.errors import ConfigError, DatabaseMissing, GatewayError, InvariantBroken
 from gateway.core.moment import Trust
 from gateway.services.timekeeping import SystemTimeSource

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.basics import EXIT_FAILED, EXIT_HARDWARE, EXIT_USAGE, Failure
+from gateway.cli.failure import EXIT_FAILED, EXIT_HARDWARE, EXIT_USAGE, Failure
 from gateway.core.errors import DaemonUnreachable, GatewayError
 from gateway.web import rpc
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.basics import EXIT_FAILED, print_json
+from gateway.cli.basics import print_json
+from gateway.cli.failure import EXIT_FAILED
 
 MAX_HOMES = 25  # a relay each, on the pins a Raspberry Pi has
 

@@ -2,14 +2,8 @@
 
 import click
 
-from gateway.cli.basics import (
-    EXIT_FAILED,
-    Command,
-    Settings,
-    json_option,
-    pass_settings,
-    print_json,
-)
+from gateway.cli.basics import Command, Settings, json_option, pass_settings, print_json
+from gateway.cli.failure import EXIT_FAILED
 
 
 @click.command(cls=Command)

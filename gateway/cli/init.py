@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.basics import Command, Failure
+from gateway.cli.basics import Command
+from gateway.cli.failure import Failure
 from gateway.cli.init_text import config_text
 
 CONFIG_NAME = "gateway.toml"

@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from gateway.cli.basics import (
-    Failure,
     Noun,
     Settings,
     act,
@@ -16,6 +15,7 @@ from gateway.cli.basics import (
     pass_settings,
     print_json,
 )
+from gateway.cli.failure import Failure
 
 MAX_ADDRESS = 247
 WATTS_PER_KW = 1000

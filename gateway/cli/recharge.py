@@ -4,16 +4,8 @@ from typing import Any, BinaryIO
 
 import click
 
-from gateway.cli.basics import (
-    EXIT_FAILED,
-    Failure,
-    Noun,
-    Settings,
-    act,
-    json_option,
-    pass_settings,
-    print_json,
-)
+from gateway.cli.basics import Noun, Settings, act, json_option, pass_settings, print_json
+from gateway.cli.failure import EXIT_FAILED, Failure
 
 MAX_NOTE_BYTES = 4096  # as `documents.signed` takes it; a whole file by mistake is told here
 GOOD = ("CREDITED", "ALREADY_CREDITED")

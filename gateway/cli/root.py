@@ -13,7 +13,8 @@ from typing import Any
 
 import click
 
-from gateway.cli.basics import BROKEN_HINT, EXIT_FAILED, Failure, Noun, complain, exit_code_of
+from gateway.cli.basics import BROKEN_HINT, Noun, complain, exit_code_of
+from gateway.cli.failure import EXIT_FAILED, Failure
 from gateway.core.errors import GatewayError, InvariantBroken
 from hardware.api import HardwareError
 

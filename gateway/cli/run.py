@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.basics import BROKEN_HINT, EXIT_FAILED, Command, Settings, complain, pass_settings
+from gateway.cli.basics import BROKEN_HINT, Command, Settings, complain, pass_settings
+from gateway.cli.failure import EXIT_FAILED
 from gateway.core.errors import GatewayError, InvariantBroken
 from hardware.api import HardwareError
 

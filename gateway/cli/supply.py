@@ -5,17 +5,8 @@ from typing import Any
 
 import click
 
-from gateway.cli.basics import (
-    EXIT_FAILED,
-    EXIT_HARDWARE,
-    Noun,
-    Settings,
-    act,
-    ask,
-    json_option,
-    pass_settings,
-    print_json,
-)
+from gateway.cli.basics import Noun, Settings, act, ask, json_option, pass_settings, print_json
+from gateway.cli.failure import EXIT_FAILED, EXIT_HARDWARE
 
 
 @click.group(cls=Noun)

@@ -20,7 +20,8 @@ from gateway.core.tariff import Tariff
 from gateway.documents.config import load_config
 from hardware.api import Contact, HardwareError, LineSettings, MeterSpec, SupplySwitch
 from hardware.relays.mock import watched_factory
-from hardware.relays.spec import GpioSpec, LatchingSpec, open_switch, parse_switch
+from hardware.relays.opening import open_switch
+from hardware.relays.spec import GpioSpec, LatchingSpec, parse_switch
 from hardware.sim.image import RegisterImage
 from hardware.sim.line import SimLine
 from hardware.sim.relay import SimContact

@@ -1,4 +1,4 @@
-"""How a supply switch is written, and how it is opened.
+"""How a supply switch is written.
 
     none                                    a meter without a switch
     gpio:17                                 a relay held by GPIO17, connected while the pin is high
@@ -12,14 +12,13 @@ The kind and its pins come first, then options separated by colons, in any order
 `active-low` and the two feedback options fit both kinds, `pulse-ms` only `latching`. Pins are BCM
 GPIO numbers. `str()` of a spec is its canonical text: what the database and the commands show.
 
-Rules of this file: parsing needs no GPIO library; the drivers are imported when a switch is opened.
+Rules of this file: parsing needs no GPIO library and no pin; `opening` has what makes it a driver.
 """
 
 import difflib
 from dataclasses import dataclass
-from typing import Any
 
-from hardware.api import Contact, SupplySwitch, SwitchSpecError
+from hardware.api import SwitchSpecError
 
 PULSE_MS_DEFAULT = 100
 PULSE_MS_MIN = 10
@@ -127,34 +126,6 @@ def parse_switch(text: str) -> SwitchSpec:
         feedback=_feedback(options, text),
         pulse_ms=options.get("pulse-ms", PULSE_MS_DEFAULT),
     )
-
-
-def open_switch(
-    spec: SwitchSpec | str, *, factory: Any = None, assumed: Contact = Contact.UNKNOWN
-) -> SupplySwitch:
-    """Claim the pins of `spec` and return its driver; no contact moves.
-
-    `factory` is a gpiozero pin factory, by default the process's own (`pins.choose_factory`).
-    `assumed` is the last command on record: what a latching relay without feedback is taken to
-    show. Raises `SwitchSpecError` or `SwitchUnavailable`.
-    """
-    if isinstance(spec, str):
-        spec = parse_switch(spec)
-    from hardware.relays.noswitch import NoSwitch  # noqa: PLC0415 - see the rules of this file
-
-    if isinstance(spec, NoSwitchSpec):
-        return NoSwitch()
-    from hardware.relays.pins import choose_factory  # noqa: PLC0415
-
-    if factory is None:
-        factory = choose_factory()
-    if isinstance(spec, GpioSpec):
-        from hardware.relays.gpio import GpioRelay  # noqa: PLC0415
-
-        return GpioRelay(spec, factory)
-    from hardware.relays.latching import LatchingRelay  # noqa: PLC0415
-
-    return LatchingRelay(spec, factory, assumed=assumed)
 
 
 _KINDS = ("gpio", "latching", "none")

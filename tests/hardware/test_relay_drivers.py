@@ -9,8 +9,8 @@ from paper_gpio import PaperKernel, PaperLines, PaperSystemd
 
 from hardware.api import Contact, SwitchUnavailable
 from hardware.relays.lines import output
+from hardware.relays.opening import open_switch
 from hardware.relays.pins import HeldFactory
-from hardware.relays.spec import open_switch
 from hardware.systemd import PassedFd
 
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware.api import Contact, SwitchSpecError, SwitchUnavailable
+from hardware.relays.opening import open_switch
 from hardware.relays.spec import (
     FeedbackSpec,
     GpioSpec,
     LatchingSpec,
     NoSwitchSpec,
-    open_switch,
     parse_switch,
 )
 
@@ -123,7 +123,7 @@ def test_every_spec_survives_the_database(spec):
 
 def test_parsing_needs_no_gpio_library():
     code = (
-        "import sys; from hardware.relays.spec import parse_switch, open_switch\n"
+        "import sys; from hardware.relays.opening import open_switch, parse_switch\n"
         "parse_switch('gpio:17'); open_switch('none')\n"
         "assert not any(name.startswith('gpio') for name in sys.modules)"
     )

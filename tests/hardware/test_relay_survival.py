@@ -20,7 +20,7 @@ DAEMON = """
 import asyncio, sys
 from paper_gpio import PaperLines
 from hardware.relays.pins import HeldFactory
-from hardware.relays.spec import open_switch
+from hardware.relays.opening import open_switch
 relay = open_switch(sys.argv[2], factory=HeldFactory(PaperLines(sys.argv[1])))
 print(relay.commanded.value, flush=True)
 for line in sys.stdin:
