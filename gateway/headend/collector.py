@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gateway.core.errors import StoreError
 from gateway.documents.config import MqttConfig
 from gateway.headend.copy import CloudEvent, HeadendCopy, Issued
-from gateway.link.api import Link, Message, Session, Topics, gateway_of
+from gateway.link.api import Link, LinkStatus, Message, Session, Topics, gateway_of
 from gateway.link.mqtt import LinkOptions
 from hardware.datafile import DataFileError, parse_json
 
@@ -70,6 +70,10 @@ class Collector:
     async def run(self) -> None:
         """Collect whenever there is a link, until cancelled."""
         await self._link.run(self._serve)
+
+    def link_status(self) -> LinkStatus:
+        """The link now."""
+        return self._link.status()
 
     async def _serve(self, session: Session) -> None:
         self._sending.clear()

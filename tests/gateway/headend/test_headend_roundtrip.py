@@ -243,8 +243,10 @@ async def test_rubbish_from_a_gateway_is_counted_and_stops_nothing(street, mosqu
 
             await link.run(serve)
 
-    async with running(street.collector, Rubbish()):
-        await until(lambda: street.collector.refused == 7)
+    async with running(street.collector):
+        await until(lambda: street.collector.link_status().connected)
+        async with running(Rubbish()):
+            await until(lambda: street.collector.refused == 7)
         await street.gateway.put("t", {}, 10)
         async with running(street.gateway.sync):
             await until(street.complete)
