@@ -42,6 +42,8 @@ class CutWindow:
     weekdays: tuple[Weekday, ...] = _WEEK
 
     def __post_init__(self) -> None:
+        if self.start.tzinfo or self.end.tzinfo:
+            raise ValueError("times are local and have no offset; write 10:00:00")
         if self.start >= self.end:
             raise ValueError("start must be before end; a window does not run over midnight")
         if not self.weekdays:

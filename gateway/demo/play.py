@@ -76,7 +76,7 @@ def run(options: DemoOptions) -> proof.Proof:
     logging.disable(logging.WARNING)  # the story tells of the faults it makes
     if options.folder is not None:
         options.folder.mkdir(parents=True, exist_ok=True)
-        return asyncio.run(_play(options, options.folder))
+        return asyncio.run(_play(options, options.folder.resolve()))
     with tempfile.TemporaryDirectory(prefix="gateway-demo-") as folder:
         return asyncio.run(_play(options, Path(folder)))
 

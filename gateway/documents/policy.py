@@ -17,13 +17,7 @@ def load_policy(path: Path) -> Policy:
 
 def parse_policy(text: str, *, name: str) -> Policy:
     """Read a policy's TOML text; `name` is what errors call it. Raises `PolicyError`."""
-    policy = parse(text, Policy, PolicyError, name=name, hint=_HINT)
-    window = policy.cut_window
-    if window is not None and (window.start.tzinfo or window.end.tzinfo):
-        raise PolicyError(
-            f"{name}: cut_window: times are local and have no offset; write 10:00:00", hint=_HINT
-        )
-    return policy
+    return parse(text, Policy, PolicyError, name=name, hint=_HINT)
 
 
 def policy_text(policy: Policy) -> str:

@@ -174,7 +174,9 @@ class Bookkeeper:
         """Post what is due, keep intervals, write alarms, until cancelled."""
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), TICK_S)
+                # Not wait_for: on Python 3.11 it can swallow a cancellation.
+                async with asyncio.timeout(TICK_S):
+                    await self._wake.wait()
             except TimeoutError:
                 self._look_at_all()
             self._wake.clear()

@@ -106,7 +106,8 @@ class Enforcement:
                 adopted_at_s = now_s
                 self.adopt_all()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), CYCLE_S)
+                async with asyncio.timeout(CYCLE_S):
+                    await changed.wait()
             changed.clear()
             try:
                 await self.cycle()
