@@ -19,11 +19,13 @@ from gateway.store.outbox import OutboxEvent
 # one), and 64 KiB passes a 20 kbit/s link in half a minute and every broker's packet limit.
 BATCH_EVENTS = 500
 BATCH_BYTES = 64 * 1024
-# Batches sent and not acknowledged. Two keep a link busy while the head-end commits; four cover a
-# head-end that commits slowly.
-WINDOW_BATCHES = 4
-# The head-end acknowledges after one commit. Without an ack in this time the batches are sent
-# again, then at growing intervals: a broker would queue every copy for an absent head-end.
+# Events sent and not acknowledged: four full batches. Two keep a link busy while the head-end
+# commits; four cover one that commits slowly. Counted in events, so that a receipt goes out at once
+# also to a head-end that has not acknowledged the few before it.
+WINDOW_EVENTS = 4 * BATCH_EVENTS
+# The head-end acknowledges after one commit. Without an ack in this time the oldest batch is sent
+# again, then at growing intervals; the others follow when it is acknowledged. A broker would queue
+# every copy for an absent head-end.
 ACK_TIMEOUT_S = 30.0
 LAST_ACK_TIMEOUT_S = 900.0
 
@@ -75,11 +77,12 @@ class BatchReader:
         self._outbox = outbox
         # Read and not yet sent: at most BATCH_EVENTS rows.
         self._ahead: deque[OutboxEvent] = deque()
+        self._position = -1  # the sequence after which they follow
 
     def next(self, after: int) -> Batch | None:
         """The batch that follows sequence `after`; None when nothing waits."""
-        while self._ahead and self._ahead[0].sequence <= after:
-            self._ahead.popleft()
+        if after != self._position:
+            self._ahead.clear()
         if not self._ahead:
             self._ahead.extend(self._outbox.pending(after, BATCH_EVENTS))
         if not self._ahead:
@@ -98,11 +101,8 @@ class BatchReader:
                 break  # an event larger than any batch travels alone
             parts.append(text)
             last = self._ahead.popleft().sequence
+        self._position = last
         return Batch(f"[{','.join(parts)}]".encode(), first, last, len(parts))
-
-    def forget(self) -> None:
-        """Read everything anew: what is ahead may not follow what will be sent next."""
-        self._ahead.clear()
 
 
 @dataclass(slots=True)
@@ -113,13 +113,14 @@ class Window:
     sent: int = 0  # up to here in this session, or since the last rewind
     highest_sent: int = 0  # in this process: no ack beyond it can be meant for us
     timeout_s: float = ACK_TIMEOUT_S
-    limit: int = WINDOW_BATCHES
+    resume_after: int | None = None  # where to go on once the oldest batch has been sent again
+    in_doubt: bool = False  # no ack came in time: what was sent since may be lost
     under_way: deque[tuple[int, float]] = field(default_factory=deque)  # last sequence, sent at
 
     @property
     def open(self) -> bool:
         """Whether another batch may be sent."""
-        return len(self.under_way) < self.limit
+        return self.resume_after is not None or self.sent - self.acknowledged < WINDOW_EVENTS
 
     @property
     def deadline_s(self) -> float | None:
@@ -129,7 +130,8 @@ class Window:
     def add(self, last: int, now_s: float) -> None:
         """A batch is about to be sent. Its ack may come before the sending returns."""
         self.under_way.append((last, now_s))
-        self.sent = last
+        self.sent = max(last, self.resume_after or 0)
+        self.resume_after = None
         self.highest_sent = max(self.highest_sent, last)
 
     def accepts(self, through: int) -> bool:
@@ -145,15 +147,19 @@ class Window:
         # What is left gets its full time from here: the head-end is alive.
         self.under_way = deque((last, now_s) for last, _ in self.under_way)
         self.timeout_s = ACK_TIMEOUT_S
-        self.limit = WINDOW_BATCHES
+        if self.in_doubt:
+            self.rewind()
 
     def rewind(self) -> None:
         """A new session: send again from the last acknowledged sequence."""
         self.under_way.clear()
         self.sent = self.acknowledged
+        self.resume_after, self.in_doubt = None, False
 
     def give_up(self) -> None:
-        """No ack came in time: send again, one batch at a time and ever more seldom."""
-        self.rewind()
+        """No ack came in time: send the oldest batch again, ever more seldom, and go on."""
+        self.under_way.clear()
+        self.resume_after = max(self.resume_after or 0, self.sent)
+        self.in_doubt = True
+        self.sent = self.acknowledged
         self.timeout_s = min(2 * self.timeout_s, LAST_ACK_TIMEOUT_S)
-        self.limit = 1

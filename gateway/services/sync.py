@@ -5,7 +5,7 @@ Rules of this file:
   Neither a PUBACK nor the order of messages proves anything.
 - What comes down is handed on as received; whether it is believed is decided where it is applied.
 - Nothing here is waited for by metering or enforcement: without a link the outbox grows, that is
-  all. Memory does not grow with it: at most one read of rows and four sent batches are held.
+  all. Memory does not grow with it: at most one read of rows and a window of numbers is held.
 """
 
 import asyncio
@@ -136,7 +136,6 @@ class Sync:
     async def _serve(self, session: Session) -> None:
         """One session: send and receive until it ends."""
         self._window.rewind()
-        self._reader.forget()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._receive(session))
             tasks.create_task(self._send(session))
@@ -168,7 +167,6 @@ class Sync:
             if deadline_s is not None and loop.time() >= deadline_s:
                 self._resends += 1
                 self._window.give_up()
-                self._reader.forget()
                 # A head-end that lost events, or its database, waits for what we deleted long ago.
                 await self._say_online(session)
             while self._window.open:

@@ -77,13 +77,24 @@ async def test_a_new_event_goes_up_at_once():
         await session.until(lambda: session.sequences() == [1, 2])
 
 
+async def test_a_head_end_that_never_acknowledges_still_hears_what_is_new_at_once():
+    bench = Bench(2)
+    bench.sync._window.timeout_s = 0.05
+    session = bench.link.connect()
+    async with running(bench):
+        await session.until(lambda: session.sequences() == [1, 2, 1, 2])
+        for n in (3, 4, 5, 6, 7):
+            bench.outbox.add()
+            await session.until(lambda n=n: session.sequences()[-1] == n)
+
+
 async def test_no_more_than_the_window_is_under_way():
     bench = Bench(5000)
     session = bench.link.connect()
     async with running(bench):
-        await session.until(lambda: len(session.published) == 1 + outgoing.WINDOW_BATCHES)
+        await session.until(lambda: len(session.sequences()) >= outgoing.WINDOW_EVENTS)
         await asyncio.sleep(0.05)
-        assert len(session.published) == 1 + outgoing.WINDOW_BATCHES
+        assert len(session.sequences()) < outgoing.WINDOW_EVENTS + outgoing.BATCH_EVENTS
         assert bench.outbox.most_asked <= outgoing.BATCH_EVENTS
         while bench.outbox.rows:
             session.ack(session.sequences()[-1])

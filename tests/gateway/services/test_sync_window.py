@@ -8,7 +8,7 @@ from gateway.services.outgoing import (
     BATCH_BYTES,
     BATCH_EVENTS,
     LAST_ACK_TIMEOUT_S,
-    WINDOW_BATCHES,
+    WINDOW_EVENTS,
     BatchReader,
     Window,
     cloud_event,
@@ -105,12 +105,11 @@ def test_small_events_fill_a_batch_by_count():
     assert max(len(batch.body) for batch in batches) > BATCH_BYTES // 2
 
 
-def test_a_reader_that_forgets_starts_where_it_is_told():
+def test_a_reader_starts_where_it_is_told():
     reader = BatchReader("GW-1", Rows([event(n) for n in range(1, 2000)]))
     first = reader.next(0)
     assert first is not None
     reader.next(first.last)
-    reader.forget()
     again = reader.next(0)
     assert again == first
 
@@ -123,17 +122,24 @@ def test_rows_that_were_acknowledged_meanwhile_are_skipped():
     assert batch.first == 31
 
 
-def test_the_window_closes_at_its_limit_and_opens_with_an_ack():
+def test_the_window_closes_at_its_limit_of_events_and_opens_with_an_ack():
     window = Window()
-    for n in range(WINDOW_BATCHES):
+    for n in range(4):
         assert window.open
-        window.add(10 * (n + 1), float(n))
+        window.add(WINDOW_EVENTS // 4 * (n + 1), float(n))
     assert not window.open
     window.acknowledge(10, 5.0)
     assert window.open
     assert window.deadline_s == 5.0 + ACK_TIMEOUT_S
-    window.acknowledge(40, 6.0)
+    window.acknowledge(WINDOW_EVENTS, 6.0)
     assert window.deadline_s is None
+
+
+def test_many_small_batches_do_not_close_the_window():
+    window = Window()
+    for n in range(1, 200):
+        assert window.open
+        window.add(n, 0.0)
 
 
 def test_an_ack_inside_a_batch_is_taken_and_the_batch_stays_under_way():
@@ -164,7 +170,7 @@ def test_a_late_ack_of_what_was_sent_before_a_rewind_is_accepted():
     assert window.sent == 20, "nothing acknowledged is sent again"
 
 
-def test_silence_makes_resending_ever_slower_and_one_batch_at_a_time_until_an_ack():
+def test_silence_makes_resending_of_the_oldest_batch_ever_slower_until_an_ack():
     window = Window()
     timeouts = []
     for _ in range(10):
@@ -173,9 +179,35 @@ def test_silence_makes_resending_ever_slower_and_one_batch_at_a_time_until_an_ac
         timeouts.append(window.deadline_s)
         window.give_up()
         assert window.sent == 0
-        assert window.limit == 1
     assert timeouts == [30, 60, 120, 240, 480, 900, 900, 900, 900, 900]
     assert timeouts[-1] == LAST_ACK_TIMEOUT_S
     window.acknowledge(5, 0.0)
     assert window.timeout_s == ACK_TIMEOUT_S
-    assert window.limit == WINDOW_BATCHES
+
+
+def test_after_a_silence_one_batch_is_repeated_and_new_events_go_on():
+    window = Window()
+    for last in (10, 20, 30):
+        window.add(last, 0.0)
+    window.give_up()
+    assert (window.sent, window.open) == (0, True)
+    window.add(10, 30.0)
+    assert window.sent == 30, "what was sent once is not repeated yet"
+    window.add(31, 31.0)
+    window.give_up()
+    window.give_up()
+    window.add(10, 90.0)
+    assert window.sent == 31
+
+
+def test_an_ack_after_a_silence_has_all_that_follows_sent_again():
+    window = Window()
+    for last in (10, 20, 30):
+        window.add(last, 0.0)
+    window.give_up()
+    window.add(10, 30.0)
+    window.acknowledge(10, 31.0)
+    assert window.sent == 10
+    window.add(30, 32.0)
+    window.acknowledge(30, 33.0)
+    assert (window.sent, window.deadline_s) == (30, None)
