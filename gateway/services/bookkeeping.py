@@ -39,6 +39,7 @@ FRESH_S = 60.0  # an older reading moves no relay
 RETRY_WRITE_S = 2.0  # after the ledger could not be written
 DAY_CLOSE_S = 30.0  # days are closed together, this often: use lies evenly between readings anyway
 RIDING_ACKNOWLEDGEMENTS = 200  # more acknowledged events than this are deleted at once
+JUMP_STANDS_S = 24 * 3600.0  # how long a jump that was accepted stays an alarm, for people to see
 SILENT_READS = 5  # failed polls in a row before a meter is called silent
 
 
@@ -69,6 +70,7 @@ class Bookkeeper:
         self._due: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._failures: dict[str, int] = {}
+        self._jumped_at_s: dict[str, float] = {}
         self._interval: int | None = None
         self._days_closed_at_s = float("-inf")
         self._acknowledged = outbox.counts(db.reader)[2]  # by the head-end, perhaps not yet written
@@ -163,8 +165,12 @@ class Bookkeeper:
             case Verdict.PARKED:
                 self.alarms.raise_(Alarm.REGISTER_PARKED, meter, detail, since)
             case Verdict.CONFIRMED:
+                self._jumped_at_s[meter] = self.clock.monotonic()
                 self.alarms.raise_(Alarm.REGISTER_JUMPED, meter, detail, since)
             case Verdict.ACCEPTED:
+                jumped_at_s = self._jumped_at_s.get(meter, float("-inf"))
+                if self.clock.monotonic() - jumped_at_s >= JUMP_STANDS_S:
+                    self.alarms.clear(Alarm.REGISTER_JUMPED, meter)
                 for alarm in (Alarm.REGISTER_BACKWARD, Alarm.REGISTER_PARKED):
                     self.alarms.clear(alarm, meter)
 

@@ -59,6 +59,7 @@ class Recharging:
         answer = await self._books.transact(lambda now: self._prepare(recharge, road, now, posting))
         if posting:
             self._books.holds_changed.set()
+        if answer.outcome.final:
             log.info("recharge %s: %s", recharge.recharge_id, answer.outcome.value)
         else:
             self.refused += 1
