@@ -15,6 +15,7 @@ from gateway import __version__
 from gateway.core.policy import Policy
 from gateway.documents.config import Config
 from gateway.documents.policy import load_policy
+from gateway.link.api import Link
 from gateway.link.mqtt import gateway_link
 from gateway.services.alarms import Alarms
 from gateway.services.bookkeeping import Bookkeeper
@@ -52,6 +53,7 @@ class Parts:
     database: Database | None = None
     buses: Mapping[str, MeterBus] | None = None
     open_switch: OpenSwitch = _open_switch
+    link: Link | None = None
     notify: Callable[[str], None] = _notify
     extra_tasks: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
 
@@ -86,7 +88,7 @@ class App:
         self.recharging = Recharging(self.books, config.gateway_id, config.recharge_keys)
         self.sync = Sync(
             config.gateway_id,
-            gateway_link(config.gateway_id, config.mqtt),
+            parts.link or gateway_link(config.gateway_id, config.mqtt),
             _Outbox(self.books),
             self._credit,
             now=self.clock.now,
