@@ -12,7 +12,7 @@ help:  ## Show what can be made
 demo: $(VENV)/demo.stamp  ## Watch a simulated street of prepaid homes (about two minutes)
 	$(BIN)/gateway demo --speed $(SPEED)
 
-test: $(VENV)/dev.stamp  ## Run the tests (about four minutes)
+test: $(VENV)/dev.stamp  ## Run the tests (about six minutes)
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/dev.stamp  ## Check style and types
