@@ -63,12 +63,7 @@ def sign(
 
     `headend serve` on the same database also sends it until its receipt comes.
     """
-    from gateway.core.units import parse_rupees  # noqa: PLC0415 - not for --help
-
-    try:
-        amount_paise = parse_rupees(rupees)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--amount") from None
+    amount_paise = _amount_paise(rupees)
     with _opened(db) as copy:
         issued = _issuer(copy, key_file).recharge(gateway_id, account, amount_paise, recharge_id)
     _print_note(issued, as_json=as_json)
@@ -85,9 +80,7 @@ def reverse(key_file: Path, db: Path, recharge_id: str, rupees: str | None, as_j
 
     Only one that was issued here; prints the signed reversal.
     """
-    from gateway.core.units import parse_rupees  # noqa: PLC0415 - not for --help
-
-    amount_paise = parse_rupees(rupees) if rupees else None
+    amount_paise = _amount_paise(rupees) if rupees is not None else None
     with _opened(db) as copy:
         issued = _issuer(copy, key_file).reversal(recharge_id, amount_paise)
     _print_note(issued, as_json=as_json)
@@ -171,6 +164,16 @@ def show(db: Path, gateway_id: str, as_json: bool) -> None:
             [[one.account, format_rupees(one.balance_paise), str(one.entries)] for one in accounts],
         ),
     )
+
+
+def _amount_paise(rupees: str) -> int:
+    """An amount as a person typed it. Raises `BadParameter`."""
+    from gateway.core.units import parse_rupees  # noqa: PLC0415 - not for --help
+
+    try:
+        return parse_rupees(rupees)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--amount") from None
 
 
 def _opened(db: Path) -> Any:

@@ -57,13 +57,17 @@ class Request:
 
 def encode(message: Mapping[str, Any]) -> bytes:
     """One message as a line."""
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+    # Half a character (a lone surrogate) has no UTF-8; JSON's own escape for it looks like Python's.
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 def decode_request(line: bytes) -> Request:
     """Read a call. Raises `RequestError`."""
     try:
         document = json.loads(line)
+        # "\\ud800" is half a character: no file, database or terminal takes it.
+        json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise RequestError(PARSE_ERROR, f"the line is not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("jsonrpc") != "2.0":

@@ -69,6 +69,8 @@ async def test_a_call_is_answered_under_its_own_id(served):
         (b"not json\n", rpc.PARSE_ERROR),
         (b"\xff\xfe\n", rpc.PARSE_ERROR),
         (b"[" * 100_000 + b"\n", rpc.PARSE_ERROR),
+        (b'{"jsonrpc": "2.0", "id": "\\ud800", "method": "status"}\n', rpc.PARSE_ERROR),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "\xed\xa0\x80"}\n', rpc.PARSE_ERROR),
         (b"\n", rpc.PARSE_ERROR),
         (b"[]\n", rpc.INVALID_REQUEST),
         (b'{"id": 1, "method": "status"}\n', rpc.INVALID_REQUEST),
