@@ -1,0 +1,1 @@
+"""Whatever comes from outside: nothing uncaught, nothing charged, nothing switched, soon done."""
