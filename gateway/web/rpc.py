@@ -58,7 +58,7 @@ class Request:
 def encode(message: Mapping[str, Any]) -> bytes:
     """One message as a line."""
     text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
-    # Half a character (a lone surrogate) has no UTF-8; JSON's own escape for it looks like Python's.
+    # Half a character (a lone surrogate) has no UTF-8; Python's escape for it is JSON's as well.
     return text.encode(errors="backslashreplace") + b"\n"
 
 

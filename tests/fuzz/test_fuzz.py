@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.fuzz.run import TARGETS, chance_run
+from tests.fuzz.run import TARGETS, chance_run, target_of
+from tests.fuzz.target import Target
 
 # What was found, as it came: each is tried again for ever.
 FOUND = (
