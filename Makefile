@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SPEED ?= 60
+BUDGET_S ?= 600
 
-.PHONY: demo test lint bench clean help
+.PHONY: demo test lint bench proof clean help
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +23,9 @@ lint: $(VENV)/dev.stamp  ## Check style and types
 
 bench: $(VENV)/dev.stamp  ## Measure: bus use, latencies, card writes, memory, start-up
 	$(BIN)/python -m tests.bench
+
+proof: $(VENV)/dev.stamp  ## Try to break it: simulation, power cuts, kills, fuzzing, planted bugs (BUDGET_S=600)
+	$(BIN)/python -m tests.proof --budget-s $(BUDGET_S)
 
 clean:  ## Remove everything that was made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -120,6 +120,12 @@ class Bookkeeper:
         """The last sequence that the head-end is known to have stored."""
         return self._acknowledged
 
+    def tell_unwritable(self, error: StoreError) -> None:
+        """Raise the alarm and log it, once: a line for each try would fill the full disk."""
+        since = self.clock.now().iso()
+        if self.alarms.raise_(Alarm.LEDGER_UNWRITABLE, "ledger", str(error), since):
+            log.error("ledger: %s %s", error, error.hint)
+
     # --- readings ----------------------------------------------------------------------------
 
     def observe(self, outcome: PollOutcome) -> None:
@@ -189,10 +195,7 @@ class Bookkeeper:
             try:
                 await self._work()
             except StoreError as error:
-                log.error("ledger: %s", error)  # noqa: TRY400 - the text says it all
-                self.alarms.raise_(
-                    Alarm.LEDGER_UNWRITABLE, "ledger", str(error), self.clock.now().iso()
-                )
+                self.tell_unwritable(error)
                 await asyncio.sleep(RETRY_WRITE_S)
             else:
                 self.alarms.clear(Alarm.LEDGER_UNWRITABLE, "ledger")

@@ -112,8 +112,8 @@ class Enforcement:
             try:
                 await self.cycle()
             except StoreError as error:
-                # Nothing moves that the ledger does not know of; the bookkeeper raises the alarm.
-                log.error("supply switches wait for the ledger: %s", error)  # noqa: TRY400
+                # Nothing moves that the ledger does not know of.
+                self._books.tell_unwritable(error)
                 await asyncio.sleep(CYCLE_S)
 
     async def cycle(self) -> None:

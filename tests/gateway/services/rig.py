@@ -1,6 +1,7 @@
 """A gateway's services over a real ledger file, a hand on clock, meter and relay."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -12,6 +13,7 @@ from gateway.core.moment import Moment, Trust
 from gateway.core.policy import Policy
 from gateway.core.recharge import Outcome
 from gateway.core.tariff import FixedCharge, Slab, Tariff, TariffVersion
+from gateway.documents.signed import SigningKey
 from gateway.services.alarms import Alarms
 from gateway.services.bookkeeping import Bookkeeper
 from gateway.services.commissioning import Commissioning, SwitchGrammar
@@ -225,4 +227,32 @@ async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
             await asyncio.sleep(0.005)
 
 
-__all__ = ["FIXED", "RUPEE", "ZONE", "HandBus", "HandClock", "Outcome", "Rig", "tariff", "until"]
+KEY = SigningKey.generate()
+
+
+def note(recharge_id="R-1", amount_paise=100 * RUPEE, account="A-1", gateway="GW-1", **more):
+    body = {
+        "v": 1,
+        "gateway": gateway,
+        "account": account,
+        "recharge_id": recharge_id,
+        "amount_paise": amount_paise,
+        "currency": "INR",
+        **more,
+    }
+    return KEY.sign(json.dumps(body).encode(), "office-1", "recharge+jws").encode()
+
+
+__all__ = [
+    "FIXED",
+    "KEY",
+    "RUPEE",
+    "ZONE",
+    "HandBus",
+    "HandClock",
+    "Outcome",
+    "Rig",
+    "note",
+    "tariff",
+    "until",
+]

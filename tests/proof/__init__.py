@@ -1,0 +1,1 @@
+"""`make proof`: every proof there is, for a given time, and one last line for machines."""
