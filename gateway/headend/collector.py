@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gateway.core.errors import StoreError
 from gateway.documents.config import MqttConfig
-from gateway.headend.copy import CloudEvent, HeadendCopy, Issued
+from gateway.headend.copy import MAX_NUMBER, CloudEvent, HeadendCopy, Issued
 from gateway.link.api import Link, LinkStatus, Message, Session, Topics, gateway_of
 from gateway.link.mqtt import LinkOptions
 from hardware.datafile import DataFileError, parse_json
@@ -41,6 +41,10 @@ class State:
     timetrust: str | None = None
     version: str | None = None
     acknowledged: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.acknowledged is not None and not 0 <= self.acknowledged <= MAX_NUMBER:
+            raise ValueError(f"acknowledged must be 0 to {MAX_NUMBER}")
 
 
 @dataclass(slots=True)

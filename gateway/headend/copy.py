@@ -56,6 +56,9 @@ CREATE INDEX IF NOT EXISTS issued_open ON issued (settled, gateway, seq);
 # What the copy needs of a ledger entry, in the order of its columns.
 _ENTRY = {"account": str, "seq": int, "amount_paise": int, "balance_paise": int}
 
+# No sequence and no sum in paise comes near it, and a thousand of them still fit a database's sum.
+MAX_NUMBER = 10**15
+
 _log = logging.getLogger(__name__)
 
 
@@ -77,8 +80,8 @@ class CloudEvent:
     def __post_init__(self) -> None:
         if self.specversion != "1.0":
             raise ValueError(f"specversion {self.specversion!r} is not 1.0")
-        if self.sequence < 1:
-            raise ValueError("sequence must be 1 or more")
+        if not 1 <= self.sequence <= MAX_NUMBER:
+            raise ValueError(f"sequence must be 1 to {MAX_NUMBER}")
         datetime.fromisoformat(self.time)
 
 
@@ -324,7 +327,8 @@ def _store_entries(db: sqlite3.Connection, gateway: str, data: Mapping[str, Any]
     entries = data.get("entries")
     for entry in entries if isinstance(entries, list) else ():
         facts = [entry.get(name) for name in _ENTRY] if isinstance(entry, dict) else []
-        if [type(fact) for fact in facts] != list(_ENTRY.values()):
+        kinds_fit = [type(fact) for fact in facts] == list(_ENTRY.values())
+        if not kinds_fit or any(abs(fact) > MAX_NUMBER for fact in facts if isinstance(fact, int)):
             _log.warning("%s sent a ledger entry that cannot be read: %r", gateway, entry)
             continue
         db.execute(
