@@ -41,15 +41,24 @@ KEY = SigningKey.from_pem(
 )
 
 
-def fingerprint(connection: sqlite3.Connection) -> str:
-    """A digest of every row of every table. When a migration ran is no content of ours."""
-    digest = hashlib.sha256()
-    for (table,) in connection.execute(
+def content(connection: sqlite3.Connection) -> dict[str, list[str]]:
+    """Every row of every table. When a migration ran is no content of ours."""
+    tables = connection.execute(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> '_sqlite_migrations'"
         " ORDER BY name"
-    ).fetchall():
+    ).fetchall()
+    return {
+        table: sorted(repr(tuple(row)) for row in connection.execute(f"SELECT * FROM {table}"))
+        for (table,) in tables
+    }
+
+
+def fingerprint(connection: sqlite3.Connection) -> str:
+    """A digest of the whole content."""
+    digest = hashlib.sha256()
+    for table, rows in content(connection).items():
         digest.update(table.encode())
-        for row in sorted(repr(tuple(row)) for row in connection.execute(f"SELECT * FROM {table}")):
+        for row in rows:
             digest.update(row.encode())
     return digest.hexdigest()
 
@@ -225,11 +234,17 @@ def upgrade(folder: Path, chance: random.Random, marker: Marker) -> None:
             " VALUES ('A-1', ?, ?, ?, ?, '2026-11-24', 1, 0, 'ntp', 7, 7)",
             (kind, recharge, number, balance_paise),
         )
+    before = content(old)
     crashed = chance.random() < 0.5  # then its WAL is still there
     if not crashed:
         old.close()
     marker.say(quiet=False)
-    Database(folder).close()
+    db = Database(folder)
+    # Row for row what it was; the new tables come beside it.
+    after = content(db.reader)
+    if {table: after[table] for table in before} != before:
+        raise RuntimeError("the upgrade changed what was there")
+    db.close()
     if crashed:
         old.close()
 
