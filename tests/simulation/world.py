@@ -64,6 +64,7 @@ GATEWAY = "GW-1"
 BUS = "rs485-0"
 ZONE = ZoneInfo("Asia/Kolkata")
 KID = "office"
+STOP_S = 30.0  # systemd would wait 90 s and then kill
 RESTART_S = (1.0, 90.0)  # systemd's pause, a boot, a power cut
 # How seldom the loops look while nothing is going on; the first figures are the product's own.
 LOOKS = (
@@ -147,11 +148,11 @@ class World:
             self.set_pace(quiet=False)
 
     def set_pace(self, *, quiet: bool) -> None:
-        """Busy: the product's own constants. Quiet: everything looks as seldom as it polls."""
+        """Busy: near the product's own constants. Quiet: all look as seldom as they poll."""
         self.quiet = quiet
         poll_s = self.poll_s
         for module, name, busy_s in LOOKS:
-            setattr(module, name, min(poll_s, 900.0) if quiet else busy_s)
+            setattr(module, name, min(poll_s, 900.0) if quiet else busy_s * max(1.0, poll_s / 3))
         app = self.app
         if app is None:
             return
@@ -273,16 +274,16 @@ class World:
         if life is None or app is None:
             return
         self.say("STOP", "in order")
-        self.life = self.app = self.lineman = None
-        tasks = [
-            task
-            for task in asyncio.all_tasks()
-            if task.get_name() in ("gateway", "leftovers") and not task.done()
-        ]
+        tasks = [task for task in life.tasks() if task.get_name() in ("gateway", "leftovers")]
         for task in sorted(tasks, key=lambda task: task.get_name()):
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=30.0)
+            _, late = await asyncio.wait(tasks, timeout=STOP_S)
+            if late:
+                self.lived_badly.append(f"it had not stopped after {STOP_S} s")
+        if self.life is not life:
+            return  # killed meanwhile
+        self.life = self.app = self.lineman = None
         self._bury(life, app)
         self.broker.hang_up("gateway")
         pull_out(self.line)
