@@ -163,16 +163,22 @@ def _weigh(drive: Drive, seen: Seen, now_s: float) -> Drive:
         settled_s = drive.last_operated_at_s + SETTLE_S
     drive, by_load = _weigh_load(drive, seen, settled_s)
     if seen.feedback is Position.UNKNOWN:
-        return replace(drive, disagreed_since_s=None, proof=by_load or drive.proof)
+        return _agreed(drive, by_load or drive.proof)
     if seen.feedback is drive.wanted:
         loaded = by_load is Proof.DISOBEYED
-        proof = Proof.DISOBEYED if loaded else Proof.PROVEN
-        return replace(drive, disagreed_since_s=None, proof=proof)
+        return _agreed(drive, Proof.DISOBEYED if loaded else Proof.PROVEN)
     since_s = drive.disagreed_since_s if drive.disagreed_since_s is not None else now_s
     drive = replace(drive, disagreed_since_s=since_s)
     if now_s >= settled_s and now_s - since_s >= SETTLE_S:
         return replace(drive, proof=Proof.DISOBEYED)
     return drive
+
+
+def _agreed(drive: Drive, proof: Proof) -> Drive:
+    """No feedback contact disagrees. Most often that is no news: then nothing is made anew."""
+    if drive.disagreed_since_s is None and drive.proof is proof:
+        return drive
+    return replace(drive, disagreed_since_s=None, proof=proof)
 
 
 def _weigh_load(drive: Drive, seen: Seen, settled_s: float) -> tuple[Drive, Proof | None]:

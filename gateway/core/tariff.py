@@ -15,7 +15,7 @@ The dataclasses are the schema of a tariff file; see `deploy/tariffs` for commen
 import calendar
 import enum
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -164,9 +164,15 @@ class _Run:
     """Consecutive days under one version, summed."""
 
     version: TariffVersion
+    month_day: date  # any day of the month: a fixed charge is the same on all of them
     energy_wh: int = 0
     fixed_days: int = 0
-    fixed_paise: Fraction = field(default_factory=Fraction)
+
+    @property
+    def fixed_paise(self) -> Fraction:
+        """The exact fixed charge of all its days."""
+        fixed = self.version.fixed
+        return self.fixed_days * fixed.daily_paise(self.month_day) if fixed else Fraction()
 
 
 def bill(tariff: Tariff, days: Iterable[DayUsage]) -> tuple[BillLine, ...]:
@@ -233,12 +239,9 @@ def _runs(tariff: Tariff, days: Iterable[DayUsage]) -> Iterator[_Run]:
         if current is None or current.version is not version:
             if current is not None:
                 yield current
-            current = _Run(version)
+            current = _Run(version, usage.day)
         current.energy_wh += usage.energy_wh
-        if usage.fixed_due:
-            current.fixed_days += 1
-            if version.fixed is not None:
-                current.fixed_paise += version.fixed.daily_paise(usage.day)
+        current.fixed_days += usage.fixed_due
     if current is not None:
         yield current
 

@@ -4,6 +4,7 @@ Money is an integer of paise, energy an integer of watt-hours, everywhere. Exact
 `Fraction`s and are rounded once, half up, by `round_half_up`. No float enters or leaves this file.
 """
 
+import functools
 import re
 from decimal import Decimal
 from fractions import Fraction
@@ -27,11 +28,14 @@ def round_half_up(exact: Fraction) -> int:
     return magnitude if exact.numerator >= 0 else -magnitude
 
 
+# Asked for with each reading; a gateway knows a few rates and limits.
+@functools.lru_cache(maxsize=256)
 def paise_per_wh(rupees_per_kwh: Decimal) -> Fraction:
     """A rate in rupees per kWh as exact paise per Wh."""
     return Fraction(rupees_per_kwh) * PAISE_PER_RUPEE / WH_PER_KWH
 
 
+@functools.lru_cache(maxsize=256)
 def paise(rupees: Decimal) -> int:
     """A rupee amount as paise. Raises ValueError unless it is a whole number of paise."""
     if not rupees.is_finite():

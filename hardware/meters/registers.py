@@ -9,6 +9,7 @@ wire: ABCD is big-endian, CDAB has the low word first, BADC swapped bytes, DCBA 
 For 64 bits the same two switches apply, words reversed and bytes swapped.
 """
 
+import functools
 import math
 import struct
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,11 @@ _ADDRESSES = 0x10000
 _MAX_SERIAL_REGISTERS = 32  # 64 characters; longer than any serial number on a label
 
 
+# Asked for with each value that is read: a line knows a few models.
+_exact = functools.lru_cache(maxsize=512)(Fraction)
+
+
+@functools.lru_cache(maxsize=512)
 def unit_factor(unit: str, quantity: Quantity) -> int:
     """How many of the quantity's unit one `unit` of a file is. ValueError if it does not fit."""
     fitting = [name for name, (base, _) in _UNIT_FACTORS.items() if base == quantity.unit]
@@ -152,14 +158,14 @@ class Register:
         raw = number(words, self.type, order or self.word_order)
         if raw is None:
             return None
-        value = raw * Fraction(self.scale)
-        if not Fraction(self.min) <= value <= Fraction(self.max):
+        value = raw * _exact(self.scale)
+        if not _exact(self.min) <= value <= _exact(self.max):
             return None
         return half_up(value * unit_factor(self.unit, quantity))
 
     def encode(self, value: int, quantity: Quantity) -> tuple[int, ...]:
         """The words a meter shows for `value` in the quantity's unit, for simulators."""
-        shown = Fraction(value) / unit_factor(self.unit, quantity) / Fraction(self.scale)
+        shown = Fraction(value) / unit_factor(self.unit, quantity) / _exact(self.scale)
         figure = float(shown) if self.type == "float32" else half_up(shown)
         return to_words(figure, self.type, self.word_order)
 
