@@ -1,0 +1,1 @@
+"""Planted bugs: each a small change of the source that the tests must notice."""
