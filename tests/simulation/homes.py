@@ -81,6 +81,21 @@ class LazyMeter(SimMeter):
         self.answered_ms = self._now_ms
         return super().registers(function, address, count)
 
+    def shown(self) -> dict[Quantity, int]:
+        """Register and power as a reading would give them, without a wire."""
+        self.catch_up()
+        self.answered_ms = self._now_ms
+        if self._now_ms < self.faults.zero_until_ms:
+            return {Quantity.ENERGY_IMPORT: 0, Quantity.ACTIVE_POWER: 0}
+        if self.faults.stuck and self._stuck_values is not None:
+            register_wh = self._stuck_values[Quantity.ENERGY_IMPORT]
+            power_w = self._stuck_values[Quantity.ACTIVE_POWER]
+        else:
+            register_wh, power_w = self.register_wh, self.power_w
+            if self._now_ms < self.spike_until_ms:
+                register_wh += self.spike_wh
+        return {Quantity.ENERGY_IMPORT: register_wh, Quantity.ACTIVE_POWER: power_w}
+
     def values(self):
         """As the meter's, with a spike while there is one."""
         values = super().values()

@@ -44,7 +44,7 @@ class Play:
             await asyncio.sleep(max(0.0, fault.at_s - world.elapsed_s))
             house = world.houses[fault.home - 1]
             world.fault(fault.kind.value, house.name)
-            world.be_busy(90.0)
+            world.be_busy()
             chance = random.Random(f"{self.scenario.seed}/act/{fault.kind.value}/{fault.dice}")
             doing = self._acts[fault.kind](fault, chance, house)
             if doing is not None:
@@ -112,7 +112,7 @@ class Play:
         """Buy a recharge at the head-end."""
         note = self.world.issuer.recharge("GW-1", house.name, amount_paise)
         self.world.say(house.name, f"buys {amount_paise} {note.recharge_id}")
-        self.world.be_busy(60.0)
+        self.world.be_busy(3)
         self.world.collector.issued.set()
 
     # --- the line ---------------------------------------------------------------------------------
@@ -121,7 +121,6 @@ class Play:
         faults = FrameFaults(*(chance.choice((0, 0, 50, 300, 800)) for _ in range(5)))
         self.world.slaves.faults = faults
         self.world.say("LINE", str(faults))
-        self.world.be_busy(30.0)
         await asyncio.sleep(chance.uniform(60.0, 7200.0))
         self.world.slaves.faults = FrameFaults()
 

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import sys
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -47,6 +49,8 @@ def run(scenario: Scenario, *, echo: bool = False) -> Result:
 
 
 def _played(scenario: Scenario, folder: Path, trace: Trace) -> Result:
+    logging.disable(logging.CRITICAL)  # what it would tell an operator is not read here
+    warnings.simplefilter("ignore", RuntimeWarning)  # coroutines of killed lives are never awaited
     loop = clock.VirtualLoop()
     auditor: list[Auditor] = []
     failures = []
@@ -138,7 +142,8 @@ async def _epilogue(
     await asyncio.wait(acts)
     await play.end_of_faults()
     await _until(lambda: bool(audit.violations), QUIET_DOWN_S)
-    world.be_busy(1800.0)
+    world.busy_until_s = world.loop.time() + 1800.0
+    world.set_pace(quiet=False)
     for house in world.houses:
         house.meter.catch_up()
         house.load.multiplier_permille = 0

@@ -60,7 +60,7 @@ RATES: dict[Kind, float] = {
     Kind.METER_REBOOT: 0.2,
     Kind.METER_SPIKE: 0.2,
     Kind.METER_STUCK: 0.05,
-    Kind.METER_SWAP: 0.01,
+    Kind.METER_SWAP: 0.02,
     Kind.POWER: 0.1,
     Kind.RELAY_WELD: 0.08,
     Kind.RELAY_OPEN: 0.05,
@@ -76,7 +76,7 @@ RATES: dict[Kind, float] = {
     Kind.DISK_FULL: 0.08,
     Kind.CLOCK_STEP: 0.1,
     Kind.TIME_GONE: 0.1,
-    Kind.IMAGE: 0.02,
+    Kind.IMAGE: 0.15,
     Kind.LOCK: 0.15,
     Kind.RELAY_TEST: 0.1,
     Kind.TARIFF: 0.03,
@@ -120,6 +120,7 @@ class Scenario:
     policy: Policy
     model: str
     baud: int
+    wired: bool  # meters on a line of bytes; else readings without a wire, for many and for long
     quiet_poll_s: float
     busy_poll_s: float
     time_at_start: bool
@@ -145,6 +146,7 @@ def make(
     )
     kinds = frozenset(kind for kind in Kind if chance.random() < 0.6)
     count = meters or count
+    wired = chance.random() < 0.35 and count <= 8
     return Scenario(
         seed=seed,
         days=days,
@@ -154,6 +156,7 @@ def make(
         policy=_policy(random.Random(f"{seed}/policy"), start.date()),
         model=chance.choice(("sdm120", "sdm230", "mfm383", "em6400")),
         baud=chance.choice((2400, 9600, 9600, 19200)),
+        wired=wired,
         quiet_poll_s=quiet_poll_s or poll_s,
         busy_poll_s=chance.choice((2.0, 5.0, 10.0)),
         time_at_start=chance.random() < 0.8,

@@ -39,7 +39,7 @@ from gateway.services.timekeeping import Timekeeper
 from gateway.store import ledger, outbox, registry
 from gateway.store.database import FILE_NAME, Database, InlineRunner
 from gateway.store.registry import AccountRow, MeterRow
-from hardware.api import Contact, LineSettings, MeterSpec, SwitchUnavailable
+from hardware.api import Contact, LineSettings, MeterBus, MeterSpec, SwitchUnavailable
 from hardware.buses.rs485 import Rs485Bus
 from hardware.meters.modbus import ModbusMeter
 from hardware.registry import model_library
@@ -57,6 +57,7 @@ from tests.simulation.edges import (
     pull_out,
 )
 from tests.simulation.homes import House
+from tests.simulation.paperbus import PaperBus
 from tests.simulation.scenario import Scenario
 from tests.simulation.trace import Trace
 
@@ -115,6 +116,7 @@ class World:
         self.disk_full = False
         self.busy_until_s = 0.0
         self.quiet = False
+        self._busy = asyncio.Event()
         self.lived_badly: list[str] = []  # how a gateway ended by itself
         self.booted_at_s = 0.0
         self.runner: SimRunner | None = None
@@ -141,8 +143,9 @@ class World:
         self.trace.now_s = self.loop.time()
         self.trace.say(subject, text)
 
-    def be_busy(self, for_s: float = 60.0) -> None:
-        """Something happens: the product's own pace for a while."""
+    def be_busy(self, polls: int = 6) -> None:
+        """Something happens: near the product's own pace for some polls."""
+        for_s = 5.0 + polls * self.scenario.busy_poll_s
         self.busy_until_s = max(self.busy_until_s, self.loop.time() + for_s)
         if self.quiet:
             self.set_pace(quiet=False)
@@ -150,6 +153,8 @@ class World:
     def set_pace(self, *, quiet: bool) -> None:
         """Busy: near the product's own constants. Quiet: all look as seldom as they poll."""
         self.quiet = quiet
+        if not quiet:
+            self._busy.set()
         poll_s = self.poll_s
         for module, name, busy_s in LOOKS:
             setattr(module, name, min(poll_s, 900.0) if quiet else busy_s * max(1.0, poll_s / 3))
@@ -176,11 +181,14 @@ class World:
     async def keep_pace(self) -> None:
         """Fall back to the quiet pace when the busy time is over; until cancelled."""
         while True:
-            await asyncio.sleep(5.0)
-            if not self.quiet and self.loop.time() >= self.busy_until_s:
-                self.set_pace(quiet=True)
             if self.quiet:
-                await asyncio.sleep(min(self.scenario.quiet_poll_s, 900.0))
+                self._busy.clear()
+                await self._busy.wait()
+            rest_s = self.busy_until_s - self.loop.time()
+            if rest_s > 0:
+                await asyncio.sleep(rest_s)
+            else:
+                self.set_pace(quiet=True)
 
     def answered_at_s(self, account: str) -> float:
         """Loop time at which a home's meter was last asked for its registers."""
@@ -248,7 +256,7 @@ class World:
         task = life.start(self.app.run(), "gateway")
         task.add_done_callback(lambda done: self._ended(done, life))
         life.start(self._mend(self.lineman), "leftovers")
-        self.be_busy(120.0)
+        self.be_busy(12)
         self.set_pace(quiet=False)
         return True
 
@@ -266,7 +274,6 @@ class World:
         self._bury(self.life, self.app)
         self._pick_up_after(self.app)
         self.life = self.app = self.lineman = None
-        self.be_busy(180.0)
 
     async def stop(self) -> None:
         """`systemctl stop`: the loops are cancelled and put in order."""
@@ -364,7 +371,18 @@ class World:
         )
         return App(self.config, parts)
 
-    def _bus(self) -> Rs485Bus:
+    def _bus(self) -> MeterBus:
+        if not self.scenario.wired:
+            return PaperBus(
+                BUS,
+                {house.meter_name: house.meter for house in self.houses},
+                self.line,
+                lambda: self.slaves.faults,
+                random.Random(f"{self.scenario.seed}/paper/{self.lives}"),
+                self.fault,
+                self.scenario.busy_poll_s,
+            )
+
         def driver(spec: MeterSpec) -> ModbusMeter:
             return ModbusMeter(spec, LIBRARY.get(spec.model))
 
@@ -403,7 +421,7 @@ class World:
     def _moves(self, account: str, to: Contact) -> None:
         self.say(account, f"relay {to.value}")
         self.on_move(account, to)
-        self.be_busy(60.0)
+        self.be_busy()
         self.moment_for_crash("move")
 
     def _headend(self, seed: str) -> None:
