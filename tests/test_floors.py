@@ -75,7 +75,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 
 # The standard library's pure part: no clock, no input or output, no tasks, no logging.
 PURE = {
-    *("calendar", "collections", "dataclasses", "datetime", "decimal", "enum", "fractions"),
+    *("calendar", "collections", "dataclasses", "datetime", "decimal", "enum"),
+    *("fractions", "functools"),
     *("itertools", "re", "types", "typing", "zoneinfo"),
 }
 PURE_FILES = [
