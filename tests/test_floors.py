@@ -77,7 +77,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 PURE = {
     *("calendar", "collections", "dataclasses", "datetime", "decimal", "enum"),
     *("fractions", "functools"),
-    *("itertools", "re", "types", "typing", "zoneinfo"),
+    *("functools", "itertools", "re", "types", "typing", "zoneinfo"),
 }
 PURE_FILES = [
     *(name for name in BY_NAME if name.startswith("gateway/core/")),

@@ -2,8 +2,8 @@
 
 Rules of this file: plain SQLite, one file, one process that writes at a time; what is acknowledged
 is committed first (`synchronous=FULL`). Events are kept by (gateway, sequence): a copy that comes
-again changes nothing, another event under a known sequence is kept apart as a conflict. Entries,
-balances and receipts are derived from the events as they are stored.
+again changes nothing, another event under a known sequence begins another history (`history`).
+Entries, balances and receipts are derived from the events as they are stored.
 """
 
 import json
@@ -18,6 +18,7 @@ from typing import Any
 
 from gateway.core.errors import DatabaseBusy, DatabaseDamaged, StoreError
 from gateway.core.recharge import Outcome
+from gateway.headend.history import is_set_aside, set_aside
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS gateways (
@@ -30,7 +31,7 @@ CREATE TABLE IF NOT EXISTS events (
     subject TEXT NOT NULL, time TEXT NOT NULL, timetrust TEXT NOT NULL, data TEXT NOT NULL,
     PRIMARY KEY (gateway, sequence)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS conflicts (    -- another event under a sequence that was taken
+CREATE TABLE IF NOT EXISTS conflicts (    -- events of a history that a restored card has replaced
     gateway TEXT NOT NULL, sequence INTEGER NOT NULL, id TEXT NOT NULL, type TEXT NOT NULL,
     subject TEXT NOT NULL, time TEXT NOT NULL, timetrust TEXT NOT NULL, data TEXT NOT NULL,
     PRIMARY KEY (gateway, sequence, id)
@@ -198,13 +199,10 @@ class HeadendCopy:
                 "SELECT id FROM events WHERE gateway = ? AND sequence = ?",
                 (gateway, event.sequence),
             ).fetchone()
-            if held["id"] == event.id:
+            if held["id"] == event.id or is_set_aside(db, gateway, event.sequence, event.id):
                 return
-            fresh = db.execute(
-                "INSERT OR IGNORE INTO conflicts VALUES (?,?,?,?,?,?,?,?)", row
-            ).rowcount
-            if not fresh:
-                return
+            set_aside(db, gateway, event.sequence)
+            db.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?)", row)
         if event.type == "ledger.entries":
             _store_entries(db, gateway, event.data)
         elif event.type == "recharge.receipt":
@@ -265,7 +263,7 @@ class HeadendCopy:
         return [json.loads(row["entry"]) for row in rows]
 
     def conflicts(self, gateway: str) -> int:
-        """How many events came under a sequence that another event had."""
+        """How many events belong to a history that a restored card has replaced."""
         return self._count("SELECT count(*) FROM conflicts WHERE gateway = ?", gateway)
 
     def events(self, gateway: str) -> int:

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.errors import DatabaseDamaged
+from gateway.documents.signed import SigningKey
 from gateway.headend.copy import CloudEvent, HeadendCopy
+from gateway.headend.issuer import Issuer, NamedKey
 from gateway.services.outgoing import cloud_event
 from gateway.store.outbox import OutboxEvent
 
@@ -71,14 +73,44 @@ def test_gateways_do_not_mix(copy):
     assert (copy.through("GW-1"), copy.through("GW-2"), copy.through("GW-3")) == (2, 1, 0)
 
 
-def test_another_event_under_a_known_sequence_is_kept_apart_and_can_be_acknowledged(copy):
-    """A gateway whose card was restored counts from behind."""
+def test_a_gateway_that_counts_from_behind_begins_another_history(copy):
+    """Its card was restored: what it says now counts, and can be acknowledged."""
     copy.store(GATEWAY, [event(n) for n in range(1, 11)])
     again = [event(n, data={"other": n}) for n in range(6, 9)]
     assert copy.store(GATEWAY, again) == 8
     assert copy.store(GATEWAY, again) == 8
-    assert copy.conflicts(GATEWAY) == 3
-    assert copy.events(GATEWAY) == 10
+    assert copy.through(GATEWAY) == 8
+    assert copy.events(GATEWAY) == 8
+    assert copy.conflicts(GATEWAY) == 5, "6 to 10 of the first history are kept apart"
+
+
+def test_a_late_copy_from_a_replaced_history_changes_nothing(copy):
+    first = [event(n) for n in range(1, 6)]
+    copy.store(GATEWAY, first)
+    again = [event(n, data={"other": n}) for n in range(3, 6)]
+    copy.store(GATEWAY, again)
+    assert copy.store(GATEWAY, first) == 5
+    assert (copy.through(GATEWAY), copy.conflicts(GATEWAY)) == (5, 3)
+
+
+def test_entries_of_a_replaced_history_leave_the_copy(copy):
+    copy.store(GATEWAY, [entries(1, (1, 5000, 5000)), entries(2, (2, -700, 4300))])
+    copy.store(GATEWAY, [entries(3, (3, -300, 4000))])
+    copy.store(GATEWAY, [entries(2, (2, -900, 4100))])
+    account = copy.accounts(GATEWAY)["A-1"]
+    assert (account.balance_paise, account.sum_paise, account.entries) == (4100, 4100, 2)
+
+
+def test_a_recharge_whose_receipt_was_of_a_replaced_history_is_sent_again(copy):
+    issuer = Issuer(copy, NamedKey("office", SigningKey.generate()))
+    note = issuer.recharge(GATEWAY, "A-1", 5000)
+    receipt = {"recharge_id": note.recharge_id, "outcome": "CREDITED"}
+    copy.store(GATEWAY, [event(1), event(2, "recharge.receipt", receipt)])
+    assert copy.open_notes(10) == []
+    copy.store(GATEWAY, [event(2, data={"other": 2})])
+    assert [each.recharge_id for each in copy.open_notes(10)] == [note.recharge_id]
+    copy.store(GATEWAY, [event(3, "recharge.receipt", receipt)])
+    assert copy.open_notes(10) == []
 
 
 def test_what_the_gateway_deleted_is_not_waited_for_and_its_loss_is_recorded(copy):
