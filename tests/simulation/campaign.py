@@ -3,6 +3,7 @@
 Rules of this file: a scenario is a seed and nothing else; how many run at a time changes no result.
 """
 
+import itertools
 import multiprocessing
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from tests.simulation.run import Result, run
 from tests.simulation.scenario import Kind, Scenario, make
 
-# A process keeps what it has imported; it is renewed so that no leak of one run adds up.
+# Processes are renewed after so many runs, so that no leak of one adds up.
 RUNS_OF_A_PROCESS = 40
 METER_YEARS = 32 * 365.25
 
@@ -74,18 +75,26 @@ def play(wish: Wish, *, echo: bool = False) -> Result:
 def play_all(wishes: Iterable[Wish], jobs: int, budget_s: float) -> Iterator[tuple[Wish, Result | str]]:
     """Play wishes on `jobs` processes until they or the time are used up, as they end."""
     until_s = time.monotonic() + budget_s
+    left = iter(wishes)
+    while time.monotonic() < until_s:
+        batch = list(itertools.islice(left, RUNS_OF_A_PROCESS * jobs))
+        if not batch:
+            return
+        yield from _play_batch(batch, jobs, until_s)
+
+
+def _play_batch(
+    batch: list[Wish], jobs: int, until_s: float
+) -> Iterator[tuple[Wish, Result | str]]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, max_tasks_per_child=RUNS_OF_A_PROCESS) as pool:
+    with ProcessPoolExecutor(jobs, context) as pool:
         under_way: dict[Future[Result], Wish] = {}
-        for wish in wishes:
-            under_way[pool.submit(play, wish)] = wish
-            if len(under_way) >= 2 * jobs:
-                yield from _ended(under_way)
+        for wish in batch:
             if time.monotonic() >= until_s:
                 break
-        for future in list(under_way):
-            if time.monotonic() >= until_s and future.cancel():
-                del under_way[future]
+            under_way[pool.submit(play, wish)] = wish
+            if len(under_way) > jobs:
+                yield from _ended(under_way)
         while under_way:
             yield from _ended(under_way)
 
