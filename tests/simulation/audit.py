@@ -1,6 +1,6 @@
 """The auditor: looks on, remembers, and asks the invariants after every step.
 
-Rules of this file: it changes nothing in the world. What it finds is kept with the time it was found.
+Rules of this file: it changes nothing in the world. What it finds is kept with its time.
 """
 
 import asyncio
@@ -52,8 +52,9 @@ class Auditor:
             return
         say = self.world.say
         for entry in entries:
-            say(entry.account, f"{entry.kind} {entry.component or entry.recharge_id or ''}"
-                f" {entry.day} {entry.quantity} {entry.amount_paise} -> {entry.balance_paise}")  # fmt: skip
+            what = f"{entry.kind} {entry.component or entry.recharge_id or ''} {entry.day}"
+            money = f"{entry.amount_paise} -> {entry.balance_paise}"
+            say(entry.account, f"{what} {entry.quantity} {money}")
         for row in rows:
             say(row.account, f"{row.kind} {row.hold or row.position} by {row.actor} ({row.reason})")
         for check in invariants.ON_COMMIT:
@@ -70,7 +71,10 @@ class Auditor:
 
     def _heard(self, message: Message) -> None:
         self.world.moment_for_crash("publish")
-        if message.topic != self.world.broker.topics.events or b"recharge.receipt" not in message.body:
+        if (
+            message.topic != self.world.broker.topics.events
+            or b"recharge.receipt" not in message.body
+        ):
             return
         for event in json.loads(message.body):
             if event["type"] == "recharge.receipt" and event["data"]["outcome"] == "CREDITED":

@@ -50,6 +50,7 @@ class SimBroker:
         self.topics = Topics(gateway)
         self.weather = Weather()
         self.heard: Callable[[Message], None] = lambda _: None
+        self.brought: Callable[[], None] = lambda: None  # a recharge has reached the gateway
         self._fault = fault
         self._random = random.Random(f"{seed}/broker")
         self._clients = {name: _Client(name) for name in ("gateway", "headend")}
@@ -141,6 +142,8 @@ class SimBroker:
         client = self._clients[name]
         if client.session is not None:
             client.session.put(message)
+            if message.topic == self.topics.recharge:
+                self.brought()
         elif len(client.kept) < MAX_KEPT:
             client.kept.append(message)
 

@@ -72,7 +72,9 @@ def play(wish: Wish, *, echo: bool = False) -> Result:
     return run(wish.scenario(), echo=echo)
 
 
-def play_all(wishes: Iterable[Wish], jobs: int, budget_s: float) -> Iterator[tuple[Wish, Result | str]]:
+def play_all(
+    wishes: Iterable[Wish], jobs: int, budget_s: float
+) -> Iterator[tuple[Wish, Result | str]]:
     """Play wishes on `jobs` processes until they or the time are used up, as they end."""
     until_s = time.monotonic() + budget_s
     left = iter(wishes)
@@ -109,7 +111,7 @@ def _ended(under_way: dict[Future[Result], Wish]) -> Iterator[tuple[Wish, Result
 def shrink(wish: Wish, name: str, budget_s: float) -> Wish:
     """The same violation with as few kinds of faults as can be found in the time."""
     until_s = time.monotonic() + budget_s
-    kept = [kind for kind in wish.scenario().kinds]
+    kept = list(wish.scenario().kinds)
     for kind in sorted(kept, key=lambda kind: kind.value):
         if time.monotonic() >= until_s:
             break

@@ -5,8 +5,8 @@ real clock, a socket or a signal. A program that waits for nothing that could ev
 one that never lets time move is `Spinning`: both would be a process that hangs in the field.
 
 A `Life` is a process within the loop. What is started in a life's context belongs to it, and
-`Life.end` is `kill -9`: none of its steps is ever taken again, no clean-up runs, and whatever others
-do to wake it is lost.
+`Life.end` is `kill -9`: none of its steps is ever taken again, no clean-up runs, and whatever
+others do to wake it is lost.
 """
 
 import asyncio
@@ -128,8 +128,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         self, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """As asyncio's; a step of an ended life is not taken."""
-        handle = super().call_soon(self._alive, callback, *args, context=context)
-        return handle
+        return super().call_soon(self._alive, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None

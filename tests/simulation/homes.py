@@ -1,8 +1,8 @@
 """The homes of a simulated street: load, meter, contact; each brought up to now when it is asked.
 
 A `hardware.sim.street.Street` moves all its homes for each reply; over years of polls that is most
-of the work. Here each meter is moved only when somebody looks at it. Load is drawn by the hour, from
-a random source of its own, so that no fault shifts what a home consumes.
+of the work. Here each meter is moved only when somebody looks at it. Load is drawn by the hour,
+from a random source of its own, so that no fault shifts what a home consumes.
 """
 
 import random

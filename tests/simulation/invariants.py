@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from gateway.core.moment import Moment
 from gateway.core.policy import Policy
-from gateway.core.register import RegisterLimits
 from gateway.core.switching import MAX_OPERATIONS_PER_HOUR
 from gateway.services.alarms import MAX_WAITING
 from gateway.services.bookkeeping import FRESH_S
@@ -20,8 +19,10 @@ from gateway.store import intervals, outbox
 from gateway.store.ledger import Entry
 from gateway.store.supply_log import SupplyRow
 from hardware.api import Contact
+from tests.simulation.card import BUS
 from tests.simulation.homes import House
-from tests.simulation.world import BUS, GATEWAY, ZONE
+from tests.simulation.scenario import ZONE
+from tests.simulation.world import GATEWAY
 
 if TYPE_CHECKING:
     from tests.simulation.audit import Auditor
@@ -169,10 +170,8 @@ def a_row_comes_before_the_movement(audit: "Auditor", house: House, to: Contact)
         yield f"{house.name}: relay driven {to.value}, the journal says {told}"
 
 
-def supply_is_connected_only_without_holds(
-    audit: "Auditor", house: House, to: Contact
-) -> Breaks:
-    """A relay is driven closed only while no committed hold stands, and open only while one does."""
+def supply_is_connected_only_without_holds(audit: "Auditor", house: House, to: Contact) -> Breaks:
+    """A relay is driven closed only while no committed hold stands, open only while one does."""
     holds = audit.facts.of(house.name).holds
     if (to is Contact.OPEN) != bool(holds):
         yield f"{house.name}: relay driven {to.value} with holds {sorted(holds)}"
@@ -199,7 +198,7 @@ ON_MOVE: tuple[OnMove, ...] = (
 
 
 def no_supply_past_the_allowed_overdraft(audit: "Auditor", house: House) -> Breaks:
-    """Supply is not connected longer than two polls past the allowed overdraft, while it may be cut."""
+    """Supply is not connected longer than two polls past its credit while it may be cut."""
     world, app = audit.world, audit.world.app
     wrong = (
         app is not None
@@ -336,7 +335,8 @@ def every_recharge_has_arrived(audit: "Auditor") -> Breaks:
     """Each recharge that was sold is in the ledger, and the head-end knows what became of it."""
     for note in audit.world.copy.notes(GATEWAY):
         if audit.facts.recharges.get(note.recharge_id) != note.amount_paise:
-            yield f"{note.account}: recharge {note.recharge_id} is not in the ledger: {note.outcome}"
+            what = f"recharge {note.recharge_id} is not in the ledger: {note.outcome}"
+            yield f"{note.account}: {what}"
         elif not note.settled:
             yield f"{note.account}: the head-end has no receipt of {note.recharge_id}"
 
@@ -392,6 +392,3 @@ def _cuts(rows: list[SupplyRow]) -> Iterator[SupplyRow]:
     for row in rows:
         if row.kind == "hold_placed" and row.hold == "NO_CREDIT":
             yield row
-
-
-MAX_JUMP_WH = RegisterLimits().confirmable_wh

@@ -146,9 +146,7 @@ class PaperBus:
         if faults.any or noise.flip_ppm:
             self._suffer(name, faults, noise.flip_ppm + noise.drop_ppm)
         shown = meter.shown()
-        values = {
-            quantity: Reading(quantity, value, now_s) for quantity, value in shown.items()
-        }
+        values = {quantity: Reading(quantity, value, now_s) for quantity, value in shown.items()}
         if faults.any and self._chance.randrange(1000) < faults.garbled // 10:
             self._fault("value out of range")
             energy = Quantity.ENERGY_IMPORT

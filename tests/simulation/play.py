@@ -1,6 +1,7 @@
 """The people and the faults of a scenario: what happens to a world, and when.
 
-Each act says in the trace what it did. Every fault ends by itself; `end_of_faults` ends what is left.
+Each act says in the trace what it did. Every fault ends by itself, the last ones by
+`end_of_faults`.
 """
 
 import asyncio
@@ -35,7 +36,9 @@ class Play:
         self.tariff_moves = False  # lines of the month so far may be given back and posted anew
         self._running: set[asyncio.Task[None]] = set()
         self._image_at_s: float | None = None
-        self._acts: dict[Kind, Act] = {kind: getattr(self, f"_{kind.name.lower()}") for kind in Kind}
+        self._acts: dict[Kind, Act] = {
+            kind: getattr(self, f"_{kind.name.lower()}") for kind in Kind
+        }
 
     async def faults(self) -> None:
         """Everything in the scenario's list, at its time."""

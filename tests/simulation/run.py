@@ -21,8 +21,7 @@ from tests.simulation.world import World
 
 # A hanging relay is told again once an hour at most; then everything must have come to rest.
 QUIET_DOWN_S = 4000.0
-# Both sides connect anew (20 s at most), one batch may have to be sent again (30 s), then a minute is
-# more than enough; what is late is not lost.
+# Both sides connect anew (20 s at most), one batch may have to be sent again (30 s); then a minute.
 SETTLE_S = 110.0
 
 
@@ -90,9 +89,7 @@ def _quiet_burial():
         sys.unraisablehook = before
 
 
-async def _main(
-    scenario: Scenario, folder: Path, trace: Trace, found: list[Auditor]
-) -> None:
+async def _main(scenario: Scenario, folder: Path, trace: Trace, found: list[Auditor]) -> None:
     world = World(scenario, folder, trace)
     play = Play(world)
     audit = Auditor(world, play)

@@ -1,7 +1,7 @@
 """A scenario: everything that follows from a seed, as plain data.
 
 Rules of this file: no clock, no I/O. Each concern draws from a random source of its own, named by
-the seed: switching one kind of fault off (`without`) changes no load, no recharge and no other fault.
+the seed: switching one kind of fault off (`without`) changes no load and no other fault.
 """
 
 import random
@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from zoneinfo import ZoneInfo
 
 from gateway.core.policy import CutWindow, Policy, Weekday
 from gateway.core.tariff import FixedCharge, Per, Slab, Tariff, TariffVersion
 
 DAY_S = 86400.0
+ZONE = ZoneInfo("Asia/Kolkata")
 
 
 class Kind(Enum):

@@ -8,37 +8,21 @@ Rules of this file: it makes things happen and judges nothing; `audit` judges.
 """
 
 import asyncio
-import hashlib
-import os
 import random
-import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo
-
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.app import App, Parts
-from gateway.core.account import AccountBook
 from gateway.core.errors import StoreError
 from gateway.core.moment import Moment, Trust
 from gateway.documents.config import BusConfig, Config
 from gateway.documents.policy import policy_text
-from gateway.documents.signed import SigningKey
-from gateway.documents.tariff import tariff_digest, tariff_text
 from gateway.headend import collector as collecting
-from gateway.headend.collector import Collector
-from gateway.headend.copy import HeadendCopy
-from gateway.headend.issuer import Issuer, NamedKey
 from gateway.services import bookkeeping, enforcement, health
 from gateway.services.lineman import Lineman
 from gateway.services.timekeeping import Timekeeper
-from gateway.store import ledger, outbox, registry
-from gateway.store.database import FILE_NAME, Database, InlineRunner
-from gateway.store.registry import AccountRow, MeterRow
+from gateway.store import registry
+from gateway.store.database import Database
 from hardware.api import Contact, LineSettings, MeterBus, MeterSpec, SwitchUnavailable
 from hardware.buses.rs485 import Rs485Bus
 from hardware.meters.modbus import ModbusMeter
@@ -46,7 +30,9 @@ from hardware.registry import model_library
 from hardware.sim.image import RegisterImage
 from hardware.sim.memory import MemoryLine
 from hardware.sim.wire import Noise
+from tests.simulation import card
 from tests.simulation.broker import SimBroker
+from tests.simulation.card import BUS
 from tests.simulation.clock import Life, VirtualLoop
 from tests.simulation.edges import (
     FaultySlaves,
@@ -57,14 +43,12 @@ from tests.simulation.edges import (
     pull_out,
 )
 from tests.simulation.homes import House
+from tests.simulation.office import KID, Office
 from tests.simulation.paperbus import PaperBus
-from tests.simulation.scenario import Scenario
+from tests.simulation.scenario import ZONE, Scenario
 from tests.simulation.trace import Trace
 
 GATEWAY = "GW-1"
-BUS = "rs485-0"
-ZONE = ZoneInfo("Asia/Kolkata")
-KID = "office"
 STOP_S = 30.0  # systemd would wait 90 s and then kill
 RESTART_S = (1.0, 90.0)  # systemd's pause, a boot, a power cut
 # How seldom the loops look while nothing is going on; the first figures are the product's own.
@@ -94,17 +78,20 @@ class World:
             self.source.believed = Trust.NONE
         image = RegisterImage(LIBRARY.get(scenario.model))
         local = scenario.start_utc.astimezone(ZONE)
-        self._start_ms = start_ms = (local.hour * 60 + local.minute) * 60_000
+        self._start_ms = (local.hour * 60 + local.minute) * 60_000
         self.houses = [
-            House(number, seed, image, lambda: start_ms + int(self.elapsed_s * 1000), each.load_permille)
+            House(number, seed, image, self._street_ms, each.load_permille)
             for number, each in enumerate(scenario.consumers, start=1)
-        ]  # fmt: skip
+        ]
         self.by_account = {house.name: house for house in self.houses}
         self.slaves = FaultySlaves([h.meter for h in self.houses], seed, self.fault)
         settings = LineSettings(scenario.baud)
         self.line = MemoryLine(self.slaves, settings, noise=Noise(seed), chunk_s=1.0)
         self.broker = SimBroker(GATEWAY, seed, self.fault)
-        self._headend(seed)
+        self.broker.brought = lambda: self.moment_for_crash("recharge")
+        self.office = Office(folder, seed, self.broker.link("headend"))
+        self.copy, self.issuer = self.office.copy, self.office.issuer
+        self.collector = self.office.collector
         self.switches: dict[str, WatchedSwitch] = {}
         self.config = self._config()
         self.life: Life | None = None
@@ -132,6 +119,10 @@ class World:
     def elapsed_s(self) -> float:
         """Virtual seconds since the start."""
         return self.loop.time() - self.started_s
+
+    def _street_ms(self) -> int:
+        """Street time: ms since the midnight before the start."""
+        return self._start_ms + int(self.elapsed_s * 1000)
 
     def fault(self, kind: str, text: str = "") -> None:
         """Count and tell an injected fault."""
@@ -208,36 +199,9 @@ class World:
     # --- the gateway's lives ----------------------------------------------------------------------
 
     def found(self) -> None:
-        """Write meters and accounts, as if a lineman had been there."""
-        db, scenario = Database(self.config.data_dir, InlineRunner()), self.scenario
+        """Meters and accounts are on the card, as if a lineman had been there."""
         moment = Moment(self.source.true_utc(), self.source.believed)
-
-        def write(tx: Any) -> None:
-            tariff = scenario.tariff
-            tariff_id = registry.add_tariff(
-                tx, tariff_digest(tariff), tariff.name, tariff_text(tariff), 0
-            )
-            for house, consumer in zip(self.houses, scenario.consumers, strict=True):
-                meter = MeterRow(
-                    house.meter_name, BUS, house.number, scenario.model, None, 25_000, 0
-                )
-                registry.add_meter(tx, meter)
-                switch = f"sim:{house.number}" if consumer.switched else "none"
-                registry.add_account(
-                    tx, AccountRow(house.name, house.meter_name, switch, tariff_id, moment.utc_s)
-                )
-                book = AccountBook(
-                    house.name,
-                    consumer.opening_paise,
-                    house.opening_wh,
-                    moment.day(ZONE),
-                    moment.proven,
-                )
-                rows = [ledger.as_event(row) for row in ledger.append_opening(tx, book, moment)]
-                outbox.put(tx, "ledger.entries", house.name, {"entries": rows}, moment)
-
-        db.write_now(write)
-        db.close()
+        card.found(self.config.data_dir, self.scenario, self.houses, moment)
 
     def boot(self) -> bool:
         """Start the gateway on what the disk holds; False when it does not start."""
@@ -253,6 +217,7 @@ class World:
         self.lineman = Lineman(self.app.books, self.app.enforcement)
         self.say("BOOT", f"life {self.lives}")
         self.on_boot()
+        self.app.buses[BUS].subscribe(lambda _: self.moment_for_crash("reading"))
         task = life.start(self.app.run(), "gateway")
         task.add_done_callback(lambda done: self._ended(done, life))
         life.start(self._mend(self.lineman), "leftovers")
@@ -272,7 +237,9 @@ class World:
             return
         self.say("KILL", why)
         self._bury(self.life, self.app)
-        self._pick_up_after(self.app)
+        self.broker.hang_up("gateway")
+        pull_out(self.line)
+        card.abandon(self.app.db)
         self.life = self.app = self.lineman = None
 
     async def stop(self) -> None:
@@ -309,24 +276,6 @@ class World:
         self.say("ENDED", self.lived_badly[-1])
         self.kill("it ended by itself")
 
-    def _pick_up_after(self, app: App) -> None:
-        """What the kernel does with an ended process's files; the log of the disk stays as it is."""
-        self.broker.hang_up("gateway")
-        pull_out(self.line)
-        path = app.db.path
-        kept = [name for name in (path, Path(f"{path}-wal")) if name.exists()]
-        for name in kept:
-            shutil.copyfile(name, f"{name}.kept")
-        app.db.reader.close()
-        app.db._writer.close()
-        if app.db._lock >= 0:
-            os.close(app.db._lock)
-            app.db._lock = -1
-        for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
-            name.unlink(missing_ok=True)
-        for name in kept:
-            Path(f"{name}.kept").rename(name)
-
     def moment_for_crash(self, what: str) -> None:
         """Something that a crash may be armed for has just happened."""
         if self.crash_at is not None and self.crash_at[0] == what:
@@ -334,14 +283,12 @@ class World:
             self.loop.after_steps(steps, lambda: self.kill(f"{steps} steps after a {what}"))
 
     def save_image(self) -> None:
-        """Keep a copy of the card as it is now: between two commits it is whole, with its log."""
-        _copy(self.config.data_dir / FILE_NAME, self.folder / "image.db")
+        """Keep a copy of the card as it is now."""
+        card.save_image(self.config.data_dir, self.folder / "image.db")
 
     def put_image_back(self) -> None:
         """Between two lives: the card holds what it held then."""
-        path = self.config.data_dir / FILE_NAME
-        Path(f"{path}-shm").unlink(missing_ok=True)
-        _copy(self.folder / "image.db", path)
+        card.put_image_back(self.config.data_dir, self.folder / "image.db")
 
     def fill_disk(self, *, full: bool) -> None:
         """No page more for the database, or as many as it likes."""
@@ -424,25 +371,6 @@ class World:
         self.be_busy()
         self.moment_for_crash("move")
 
-    def _headend(self, seed: str) -> None:
-        private = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(seed.encode()).digest())
-        pem = private.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        key = NamedKey(KID, SigningKey.from_pem(pem.decode()))
-        self.public_key = key.key.public
-        self.copy = HeadendCopy(self.folder / "headend.db")
-        self._ids = random.Random(f"{seed}/ids")
-        self.issuer = Issuer(
-            self.copy,
-            key,
-            now=lambda: datetime.fromtimestamp(0, UTC),
-            new_id=lambda: f"R-{self._ids.getrandbits(48):012x}",
-        )
-        self.collector = Collector(self.copy, self.broker.link("headend"))
-
     def _config(self) -> Config:
         policy = self.folder / "policy.toml"
         policy.write_text(policy_text(self.scenario.policy))
@@ -453,16 +381,9 @@ class World:
             zone=ZONE,
             socket=self.folder / "gateway.sock",
             policy=policy,
-            recharge_keys={KID: self.public_key},
+            recharge_keys={KID: self.office.public_key},
             buses={BUS: BusConfig("/dev/sim", self.line.settings, self.scenario.busy_poll_s, None)},
         )
-
-
-def _copy(source: Path, target: Path) -> None:
-    for end in ("", "-wal"):
-        Path(f"{target}{end}").unlink(missing_ok=True)
-        if Path(f"{source}{end}").exists():
-            shutil.copyfile(f"{source}{end}", f"{target}{end}")
 
 
 def _words(error: BaseException) -> str:
