@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from gateway.core.errors import StoreError
 from gateway.core.moment import Moment
@@ -153,15 +154,16 @@ class Enforcement:
         )
 
     async def _operate(self, live: LiveAccount, station: Station, wanted: Position) -> None:
-        def prepare(now: Moment) -> Change[bool]:
-            if wanted is not wanted_position(live):
-                # A hold moved since this cycle looked: the next one decides afresh.
-                return Change(lambda _: False, lambda _: None)
-            return Change(lambda tx: _write_command(tx, live, wanted, now), lambda _: None)
+        """Write the command's row, then drive the switch, if that is still what is wanted."""
+        while await self._books.transact(partial(_command, live, wanted)):
+            if wanted is wanted_position(live):
+                await self._drive(live, station, wanted)
+                return
+            # A hold moved while the row was written: a lineman's lock must not see its relay close
+            # after all. The row is answered by one for where the contact stays.
+            wanted = wanted_position(live)
 
-        if not await self._books.transact(prepare):
-            return
-        reason = _reason(live)
+    async def _drive(self, live: LiveAccount, station: Station, wanted: Position) -> None:
         switch = station.switch
         if switch is None:
             return
@@ -172,7 +174,7 @@ class Enforcement:
             log.error("%s: switch %s: %s", live.name, switch.spec, station.error)  # noqa: TRY400
         else:
             station.error = None
-            log.info("%s: supply %s (%s)", live.name, wanted.value, reason)
+            log.info("%s: supply %s (%s)", live.name, wanted.value, _reason(live))
         station.drive = operated(station.drive, asyncio.get_running_loop().time())
 
     async def _tell_proof(self, live: LiveAccount, position: Position, *, obeyed: bool) -> None:
@@ -201,6 +203,13 @@ def wanted_position(live: LiveAccount) -> Position:
 
 def _reason(live: LiveAccount) -> str:
     return ", ".join(hold_names(live.holds)) or "no hold stands"
+
+
+def _command(live: LiveAccount, wanted: Position, now: Moment) -> Change[bool]:
+    """A command's row, unless a hold moved since the cycle looked: the next one decides afresh."""
+    if wanted is not wanted_position(live):
+        return Change(lambda _: False, lambda _: None)
+    return Change(lambda tx: _write_command(tx, live, wanted, now), lambda _: None)
 
 
 def _write_command(tx: Transaction, live: LiveAccount, wanted: Position, now: Moment) -> bool:

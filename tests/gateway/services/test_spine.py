@@ -9,7 +9,9 @@ from gateway.core.errors import AlreadyExists, InUse, MeterNotProven, MeterUnkno
 from gateway.core.policy import CutReason, CutWindow, Policy
 from gateway.core.recharge import Outcome
 from gateway.core.supply import Hold
+from gateway.core.switching import Position
 from gateway.services.posting import HoldMove
+from gateway.store import supply_log
 from hardware.api import MeterSilent, MeterSpec, Quality
 
 
@@ -230,3 +232,26 @@ async def test_every_event_goes_out_in_the_order_of_its_sequence(rig):
         ("supply.hold", ["NO_CREDIT"]),
         ("supply.operation", ["NO_CREDIT"]),
     ]
+
+
+async def test_a_lock_that_comes_while_a_command_is_written_keeps_the_relay_open(rig):
+    """The row is on the card and the relay not yet driven: a lineman locks just then."""
+    await rig.home(balance_paise=10 * RUPEE)
+    rig.use(3000)
+    await rig.settle()
+    moves = rig.contacts["sim:1"].moves
+    lock = HoldMove(Hold.LINEMAN_LOCK, placed=True, reason="work on the pole", actor="ravi")
+    real = rig.books.transact
+
+    async def locked_just_then(prepare):
+        done = await real(prepare)
+        if done is True and not rig.account().holds:  # the row of "closed" is written
+            await rig.books.move_hold("A-1", lock)
+        return done
+
+    rig.books.transact = locked_just_then
+    await rig.recharging.apply(note(), "mqtt")
+    await rig.enforcement.cycle()
+    assert rig.contacts["sim:1"].moves == moves
+    assert not rig.closed()
+    assert supply_log.last_command(rig.db.reader, "A-1") is Position.OPEN
