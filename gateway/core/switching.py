@@ -91,7 +91,7 @@ def step(drive: Drive, wanted: Position, seen: Seen, now_s: float) -> tuple[Driv
     drive = _weigh(drive, seen, now_s)
     match drive.proof:
         case Proof.PROVEN:
-            if _rested(drive, now_s):
+            if drive.attempts and _rested(drive, now_s):
                 drive = replace(drive, attempts=0)
             if drive.alarmed:
                 return replace(drive, alarmed=False), Action.CLEAR_ALARM
