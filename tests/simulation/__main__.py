@@ -24,6 +24,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--meters", type=int, help="instead of what the seed says")
     parser.add_argument("--quiet-poll-s", type=float, help="instead of what the seed says")
+    parser.add_argument("--calm", type=float, default=1.0, help="faults so many times rarer")
     parser.add_argument("--without", default="", help="kinds of faults to leave out, by comma")
     parser.add_argument("--verbose", action="store_true", help="print the trace")
     parser.add_argument("--shrink", action="store_true")
@@ -45,7 +46,8 @@ def main() -> int:
     given = arguments()
     without = tuple(name for name in given.without.split(",") if name)
     wishes = (
-        Wish(seed, given.days, given.meters, given.quiet_poll_s, without) for seed in seeds(given)
+        Wish(seed, given.days, given.meters, given.quiet_poll_s, without, given.calm)
+        for seed in seeds(given)
     )
     total, started_s = Total(), time.monotonic()
     if given.seed is not None:

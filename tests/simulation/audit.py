@@ -118,7 +118,7 @@ class Auditor:
     @property
     def look_s(self) -> float:
         """How often it looks now."""
-        return min(self.world.scenario.quiet_poll_s, 900.0) if self.world.quiet else 10.0
+        return self.world.scenario.quiet_poll_s if self.world.quiet else 10.0
 
     async def run(self) -> None:
         """Look around until cancelled."""

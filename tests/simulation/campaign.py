@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.simulation.run import Result, run
 from tests.simulation.scenario import Kind, Scenario, make
@@ -28,16 +28,24 @@ class Wish:
     meters: int | None = None
     quiet_poll_s: float | None = None
     without: tuple[str, ...] = ()
+    calm: float = 1.0
 
     def scenario(self) -> Scenario:
         """As data."""
-        made = make(self.seed, self.days, meters=self.meters, quiet_poll_s=self.quiet_poll_s)
+        made = make(
+            self.seed,
+            self.days,
+            meters=self.meters,
+            quiet_poll_s=self.quiet_poll_s,
+            calm=self.calm,
+        )
         return made.without(Kind(name) for name in self.without)
 
     def command(self) -> str:
         """How to see it again."""
         more = f" --meters {self.meters}" if self.meters else ""
         more += f" --quiet-poll-s {self.quiet_poll_s:g}" if self.quiet_poll_s else ""
+        more += f" --calm {self.calm:g}" if self.calm != 1 else ""
         more += f" --without {','.join(self.without)}" if self.without else ""
         return f"python -m tests.simulation --seed {self.seed} --days {self.days:g}{more} --verbose"
 
@@ -115,9 +123,7 @@ def shrink(wish: Wish, name: str, budget_s: float) -> Wish:
     for kind in sorted(kept, key=lambda kind: kind.value):
         if time.monotonic() >= until_s:
             break
-        fewer = Wish(
-            wish.seed, wish.days, wish.meters, wish.quiet_poll_s, (*wish.without, kind.value)
-        )
+        fewer = replace(wish, without=(*wish.without, kind.value))
         if any(found == name for _, found, _ in play(fewer).violations):
             wish = fewer
     return wish

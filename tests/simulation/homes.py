@@ -136,6 +136,7 @@ class House:
         self.opening_wh = self.meter.register_wh
         # What the auditor must know of a home: which of its promises cannot be kept, and why.
         self.register_untrue = False  # swapped, or moved by hand: what it shows is not what flowed
+        self.busy_until_s = 0.0  # until when its meter is asked often
         self.relay_broken = False
         self.relay_repaired_at_s = 0.0
         self.meter_ill_until_s = 0.0

@@ -35,15 +35,15 @@ BACKOFF_S = (0.5, 2.0, 8.0, 30.0, 120.0, 300.0)
 
 
 class PaperRotation:
-    """The poll interval, under the name the wired bus has for it."""
+    """What whoever changes a line's pace expects of a bus; here each meter has its own."""
 
-    def __init__(self, interval_s: float) -> None:
-        self._interval_s = interval_s
+    def __init__(self) -> None:
+        self._interval_s = 0.0
         self._slots: dict[str, object] = {}
 
 
 class PaperBus:
-    """All meters of a line, polled in one sweep."""
+    """All meters of a line, each polled at its own pace."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class PaperBus:
         faults: Callable[[], FrameFaults],
         chance: random.Random,
         fault: Callable[[str], None],
-        interval_s: float,
+        interval_s: Callable[[str], float],
     ) -> None:
         self.name = name
         self._meters = meters
@@ -61,7 +61,9 @@ class PaperBus:
         self._faults = faults
         self._chance = chance
         self._fault = fault
-        self._rotation = PaperRotation(interval_s)
+        self._rotation = PaperRotation()
+        self._interval_s = interval_s
+        self._asked_at_s: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._attached: dict[str, MeterLink] = {}
         self._failures: dict[str, int] = {}
@@ -90,16 +92,15 @@ class PaperBus:
             now_s = loop.time()
             self._open = self._line.plugged
             self._error = None if self._open else "the simulated port is unplugged"
-            due_s = now_s + self._rotation._interval_s
+            due_s = now_s + (86400.0 if self._open else 5.0)
             for name, link in list(self._attached.items()):
                 if not self._open:
                     self._tell(PollOutcome(name, now_s, error=BusError("unplugged")))
-                elif link.next_try_at_s is None or link.next_try_at_s <= now_s:
+                    continue
+                if self._due_s(name, link) <= now_s:
+                    self._asked_at_s[name] = now_s
                     self._poll(name, link, now_s)
-                if link.next_try_at_s is not None:
-                    due_s = min(due_s, link.next_try_at_s)
-            if not self._open:
-                due_s = now_s + 5.0
+                due_s = min(due_s, self._due_s(name, link))
             try:
                 async with asyncio.timeout_at(max(due_s, now_s + 0.5)):
                     await self._wake.wait()
@@ -122,6 +123,11 @@ class PaperBus:
         health = BusHealth(self.name, "/dev/paper", LineSettings(), self._open, self._error)
         health.meters = dict(self._attached)
         return health
+
+    def _due_s(self, name: str, link: MeterLink) -> float:
+        """When a meter is to be asked: by its pace, or by its back-off while it is silent."""
+        asked_s = self._asked_at_s.get(name, float("-inf"))
+        return max(asked_s + self._interval_s(name), link.next_try_at_s or 0.0)
 
     def _poll(self, name: str, link: MeterLink, now_s: float) -> None:
         try:

@@ -13,12 +13,17 @@ from datetime import timedelta
 from gateway.core.errors import GatewayError
 from gateway.core.moment import Trust
 from gateway.core.register import UNKNOWN_GAP_S, RegisterLimits
-from gateway.core.supply import Hold
 from gateway.core.tariff import Tariff
 from tests.simulation.edges import FrameFaults
 from tests.simulation.homes import House
 from tests.simulation.scenario import DAY_S, Fault, Kind, Scenario, corrected
 from tests.simulation.world import RESTART_S, World
+
+# What befalls one home and not the line.
+ONE_HOME = frozenset(
+    (Kind.METER_DEAD, Kind.METER_REBOOT, Kind.METER_SPIKE, Kind.METER_STUCK, Kind.METER_SWAP,
+     Kind.RELAY_WELD, Kind.RELAY_OPEN, Kind.RELAY_GONE, Kind.LOCK, Kind.RELAY_TEST, Kind.TYPED)
+)  # fmt: skip
 
 Act = Callable[[Fault, random.Random, House], Awaitable[None] | None]
 
@@ -47,7 +52,7 @@ class Play:
             await asyncio.sleep(max(0.0, fault.at_s - world.elapsed_s))
             house = world.houses[fault.home - 1]
             world.fault(fault.kind.value, house.name)
-            world.be_busy()
+            world.be_busy(6, house if fault.kind in ONE_HOME else None)
             chance = random.Random(f"{self.scenario.seed}/act/{fault.kind.value}/{fault.dice}")
             doing = self._acts[fault.kind](fault, chance, house)
             if doing is not None:
@@ -63,12 +68,11 @@ class Play:
         world = self.world
         chance = random.Random(f"{self.scenario.seed}/restarts")
         while True:
+            await world.down.wait()
+            await asyncio.sleep(chance.uniform(*RESTART_S))
+            world.crash_at = None
             if world.app is None:
-                await asyncio.sleep(chance.uniform(*RESTART_S))
-                world.crash_at = None
-                if world.app is None and not world.boot():
-                    continue
-            await asyncio.sleep(1.0 if not world.quiet else 5.0)
+                world.boot()
 
     async def end_of_faults(self) -> None:
         """Everything is repaired; what has not ended by itself ends now."""
@@ -115,7 +119,7 @@ class Play:
         """Buy a recharge at the head-end."""
         note = self.world.issuer.recharge("GW-1", house.name, amount_paise)
         self.world.say(house.name, f"buys {amount_paise} {note.recharge_id}")
-        self.world.be_busy(3)
+        self.world.be_busy(3, house)
         self.world.collector.issued.set()
 
     # --- the line ---------------------------------------------------------------------------------
@@ -391,6 +395,3 @@ class Play:
         if not isinstance(error, GatewayError):
             self.world.lived_badly.append(f"a wish: {type(error).__name__}: {error}")
         return False
-
-
-LOCKS = (Hold.LINEMAN_LOCK, Hold.OFFICER_LOCK)

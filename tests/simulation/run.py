@@ -128,7 +128,7 @@ async def _until(condition: Callable[[], bool], limit_s: float = 1e12) -> bool:
     while not condition():
         if loop.time() >= until_s:
             return False
-        await asyncio.sleep(20.0)
+        await asyncio.sleep(60.0 if limit_s > QUIET_DOWN_S else 10.0)
     return True
 
 
@@ -141,8 +141,7 @@ async def _epilogue(
     await asyncio.wait(acts)
     await play.end_of_faults()
     await _until(lambda: bool(audit.violations), QUIET_DOWN_S)
-    world.busy_until_s = world.loop.time() + 1800.0
-    world.set_pace(quiet=False)
+    world.be_busy(int(1800.0 / world.scenario.busy_poll_s))
     for house in world.houses:
         house.meter.catch_up()
         house.load.multiplier_permille = 0

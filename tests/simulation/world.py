@@ -83,6 +83,7 @@ class World:
             House(number, seed, image, self._street_ms, each.load_permille)
             for number, each in enumerate(scenario.consumers, start=1)
         ]
+        self.by_meter = {house.meter_name: house for house in self.houses}
         self.by_account = {house.name: house for house in self.houses}
         self.slaves = FaultySlaves([h.meter for h in self.houses], seed, self.fault)
         settings = LineSettings(scenario.baud)
@@ -104,6 +105,7 @@ class World:
         self.busy_until_s = 0.0
         self.quiet = False
         self._busy = asyncio.Event()
+        self.down = asyncio.Event()  # no gateway runs
         self.lived_badly: list[str] = []  # how a gateway ended by itself
         self.booted_at_s = 0.0
         self.runner: SimRunner | None = None
@@ -134,12 +136,16 @@ class World:
         self.trace.now_s = self.loop.time()
         self.trace.say(subject, text)
 
-    def be_busy(self, polls: int = 6) -> None:
-        """Something happens: near the product's own pace for some polls."""
-        for_s = 5.0 + polls * self.scenario.busy_poll_s
-        self.busy_until_s = max(self.busy_until_s, self.loop.time() + for_s)
+    def be_busy(self, polls: int = 6, house: House | None = None) -> None:
+        """Something happens, to one home or to all: near the product's own pace for some polls."""
+        until_s = self.loop.time() + 5.0 + polls * self.scenario.busy_poll_s
+        self.busy_until_s = max(self.busy_until_s, until_s)
+        for each in self.houses if house is None else (house,):
+            each.busy_until_s = max(each.busy_until_s, until_s)
         if self.quiet:
             self.set_pace(quiet=False)
+        elif self.app is not None:
+            self.app.buses[BUS]._wake.set()
 
     def set_pace(self, *, quiet: bool) -> None:
         """Busy: near the product's own constants. Quiet: all look as seldom as they poll."""
@@ -148,7 +154,7 @@ class World:
             self._busy.set()
         poll_s = self.poll_s
         for module, name, busy_s in LOOKS:
-            setattr(module, name, min(poll_s, 900.0) if quiet else busy_s * max(1.0, poll_s / 3))
+            setattr(module, name, poll_s if quiet else busy_s * max(1.0, poll_s / 3))
         app = self.app
         if app is None:
             return
@@ -163,6 +169,11 @@ class World:
             app.books._wake.set()
             app.books.holds_changed.set()
             self.collector.issued.set()
+
+    def interval_s(self, meter: str) -> float:
+        """How often a meter is asked now, where each has a pace of its own."""
+        busy = self.loop.time() < self.by_meter[meter].busy_until_s
+        return self.scenario.busy_poll_s if busy else self.scenario.quiet_poll_s
 
     @property
     def poll_s(self) -> float:
@@ -213,6 +224,7 @@ class World:
             self.say("BOOT", f"fails: {type(error).__name__}")
             return False
         self.life = life
+        self.down.clear()
         self.booted_at_s = self.loop.time()
         self.lineman = Lineman(self.app.books, self.app.enforcement)
         self.say("BOOT", f"life {self.lives}")
@@ -241,6 +253,7 @@ class World:
         pull_out(self.line)
         card.abandon(self.app.db)
         self.life = self.app = self.lineman = None
+        self.down.set()
 
     async def stop(self) -> None:
         """`systemctl stop`: the loops are cancelled and put in order."""
@@ -258,6 +271,7 @@ class World:
         if self.life is not life:
             return  # killed meanwhile
         self.life = self.app = self.lineman = None
+        self.down.set()
         self._bury(life, app)
         self.broker.hang_up("gateway")
         pull_out(self.line)
@@ -327,7 +341,7 @@ class World:
                 lambda: self.slaves.faults,
                 random.Random(f"{self.scenario.seed}/paper/{self.lives}"),
                 self.fault,
-                self.scenario.busy_poll_s,
+                self.interval_s,
             )
 
         def driver(spec: MeterSpec) -> ModbusMeter:
@@ -368,7 +382,7 @@ class World:
     def _moves(self, account: str, to: Contact) -> None:
         self.say(account, f"relay {to.value}")
         self.on_move(account, to)
-        self.be_busy()
+        self.be_busy(6, self.by_account[account])
         self.moment_for_crash("move")
 
     def _config(self) -> Config:
