@@ -74,11 +74,11 @@ MUTANTS = (
     Mutant(
         "the relay before its row",
         "gateway/services/enforcement.py",
-        "        if not await self._books.transact(prepare):\n            return\n",
+        "        while await self._books.transact(partial(_command, live, wanted)):\n",
         "        if station.switch is not None:\n"
         "            closed = wanted is Position.CLOSED\n"
         "            await (station.switch.connect() if closed else station.switch.disconnect())\n"
-        "        if not await self._books.transact(prepare):\n            return\n",
+        "        while await self._books.transact(partial(_command, live, wanted)):\n",
         "Supply moves and no record says who did it, why and when.",
         (UNWRITABLE,),
     ),
