@@ -55,6 +55,7 @@ class SimBroker:
         self._random = random.Random(f"{seed}/broker")
         self._clients = {name: _Client(name) for name in ("gateway", "headend")}
         self._state: Message | None = None
+        self._generation = 0
         self._context = contextvars.copy_context()
         self._up = asyncio.Event()
         self._up.set()
@@ -135,10 +136,26 @@ class SimBroker:
                 delay_s = self._random.uniform(1.0, self.weather.late_by_s)
                 self._fault("message late")
             asyncio.get_running_loop().call_later(
-                delay_s, self._hand_over, receiver, message, context=self._context
+                delay_s,
+                self._hand_over,
+                receiver,
+                message,
+                self._generation,
+                context=self._context,
             )
 
-    def _hand_over(self, name: str, message: Message) -> None:
+    def forget_what_is_late(self) -> None:
+        """A card was restored: what of its old life is still on its way does not arrive any more.
+
+        A message of a replaced history that overtakes the new one's is more than the contract can
+        tell apart (see the documentation of what is not proven). What is kept here for an absent
+        client stays, in its order.
+        """
+        self._generation += 1
+
+    def _hand_over(self, name: str, message: Message, generation: int | None = None) -> None:
+        if generation not in (None, self._generation):
+            return
         client = self._clients[name]
         if client.session is not None:
             client.session.put(message)

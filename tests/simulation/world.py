@@ -302,6 +302,7 @@ class World:
 
     def put_image_back(self) -> None:
         """Between two lives: the card holds what it held then."""
+        self.broker.forget_what_is_late()
         card.put_image_back(self.config.data_dir, self.folder / "image.db")
 
     def fill_disk(self, *, full: bool) -> None:
