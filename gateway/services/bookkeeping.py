@@ -203,7 +203,11 @@ class Bookkeeper:
     async def _work(self) -> None:
         if self._due:
             names, self._due = list(self._due), {}
-            await self.transact(lambda now: self._due_postings(names, now))
+            try:
+                await self.transact(lambda now: self._due_postings(names, now))
+            except StoreError:
+                self._due = dict.fromkeys(names) | self._due  # still due, when it can be written
+                raise
             self.holds_changed.set()
         await self._keep_interval()
         await self._write_alarms()

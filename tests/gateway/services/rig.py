@@ -220,7 +220,7 @@ class Rig:
         return self.contacts[switch].closed
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
     """Wait for a condition the loops bring about."""
     async with asyncio.timeout(timeout_s):
         while not condition():
