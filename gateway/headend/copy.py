@@ -18,22 +18,25 @@ from typing import Any
 
 from gateway.core.errors import DatabaseBusy, DatabaseDamaged, StoreError
 from gateway.core.recharge import Outcome
-from gateway.headend.history import is_set_aside, set_aside
+from gateway.headend import history
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS gateways (
     gateway TEXT PRIMARY KEY,
     through INTEGER NOT NULL DEFAULT 0,   -- everything up to here is stored, or known to be gone
-    state TEXT NOT NULL DEFAULT 'unknown'
+    state TEXT NOT NULL DEFAULT 'unknown',
+    history INTEGER NOT NULL DEFAULT 1    -- how often it began anew from an older card, and 1
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
     gateway TEXT NOT NULL, sequence INTEGER NOT NULL, id TEXT NOT NULL, type TEXT NOT NULL,
     subject TEXT NOT NULL, time TEXT NOT NULL, timetrust TEXT NOT NULL, data TEXT NOT NULL,
+    history INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (gateway, sequence)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS conflicts (    -- events of a history that a restored card has replaced
     gateway TEXT NOT NULL, sequence INTEGER NOT NULL, id TEXT NOT NULL, type TEXT NOT NULL,
     subject TEXT NOT NULL, time TEXT NOT NULL, timetrust TEXT NOT NULL, data TEXT NOT NULL,
+    history INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (gateway, sequence, id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS gaps (         -- sequences the gateway has deleted and we never had
@@ -124,6 +127,7 @@ class HeadendCopy:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(SCHEMA)
+            history.add_columns(self._db)
 
     def close(self) -> None:
         """Close the file."""
@@ -192,17 +196,18 @@ class HeadendCopy:
         row = (
             gateway, event.sequence, event.id, event.type, event.subject, event.time,
             event.timetrust, json.dumps(event.data, ensure_ascii=False),
+            history.number(db, gateway),
         )  # fmt: skip
-        fresh = db.execute("INSERT OR IGNORE INTO events VALUES (?,?,?,?,?,?,?,?)", row).rowcount
+        fresh = db.execute("INSERT OR IGNORE INTO events VALUES (?,?,?,?,?,?,?,?,?)", row).rowcount
         if not fresh:
             held = db.execute(
                 "SELECT id FROM events WHERE gateway = ? AND sequence = ?",
                 (gateway, event.sequence),
             ).fetchone()
-            if held["id"] == event.id or is_set_aside(db, gateway, event.sequence, event.id):
+            if held["id"] == event.id or history.is_set_aside(db, gateway, *row[1:3]):
                 return
-            set_aside(db, gateway, event.sequence)
-            db.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?)", row)
+            now = history.set_aside(db, gateway, event.sequence)
+            db.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?)", (*row[:-1], now))
         if event.type == "ledger.entries":
             _store_entries(db, gateway, event.data)
         elif event.type == "recharge.receipt":
@@ -329,8 +334,10 @@ def _store_entries(db: sqlite3.Connection, gateway: str, data: Mapping[str, Any]
         if not kinds_fit or any(abs(fact) > MAX_NUMBER for fact in facts if isinstance(fact, int)):
             _log.warning("%s sent a ledger entry that cannot be read: %r", gateway, entry)
             continue
+        # Replaced where it differs: a history that a restored card has ended may have left another
+        # entry under this number, in an event that is still to be set aside.
         db.execute(
-            "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)",
             (gateway, *facts, json.dumps(entry, ensure_ascii=False)),
         )
 

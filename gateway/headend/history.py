@@ -6,6 +6,10 @@ then set aside (in `conflicts`, for people), the entries that came with it leave
 recharge whose receipt was among it is sent again: the image may not hold it. A gateway that does
 hold it answers with the first receipt and credits nothing.
 
+Histories are numbered, and each event belongs to one: a batch of the new history that comes after a
+later one replaces what is left of the old, and nothing of its own. A broker keeps the order of one
+sender's messages; one that let the old history's overtake the new one's would be believed.
+
 Rules of this file: called within a transaction of `copy`; it only moves rows and reopens notes.
 """
 
@@ -14,6 +18,20 @@ import logging
 import sqlite3
 
 _log = logging.getLogger(__name__)
+
+
+def add_columns(db: sqlite3.Connection) -> None:
+    """Bring a database from before histories were numbered up to date."""
+    for table in ("gateways", "events", "conflicts"):
+        known = {row["name"] for row in db.execute(f"PRAGMA table_info({table})")}
+        if "history" not in known:
+            db.execute(f"ALTER TABLE {table} ADD COLUMN history INTEGER NOT NULL DEFAULT 1")
+
+
+def number(db: sqlite3.Connection, gateway: str) -> int:
+    """The number of the history that the gateway is in."""
+    row = db.execute("SELECT history FROM gateways WHERE gateway = ?", (gateway,)).fetchone()
+    return int(row["history"])
 
 
 def is_set_aside(db: sqlite3.Connection, gateway: str, sequence: int, event_id: str) -> bool:
@@ -25,11 +43,21 @@ def is_set_aside(db: sqlite3.Connection, gateway: str, sequence: int, event_id: 
     return row is not None
 
 
-def set_aside(db: sqlite3.Connection, gateway: str, first: int) -> None:
-    """Replace the gateway's history from sequence `first` on by what will come."""
-    rows = db.execute(
-        "SELECT type, data FROM events WHERE gateway = ? AND sequence >= ?", (gateway, first)
-    ).fetchall()
+def set_aside(db: sqlite3.Connection, gateway: str, first: int) -> int:
+    """Replace older histories from sequence `first` on, where an event conflicts; gives its number.
+
+    The conflict with an event of the present history begins another one.
+    """
+    now = number(db, gateway)
+    held = db.execute(
+        "SELECT history FROM events WHERE gateway = ? AND sequence = ?", (gateway, first)
+    ).fetchone()
+    if held["history"] == now:
+        now += 1
+        db.execute("UPDATE gateways SET history = ? WHERE gateway = ?", (now, gateway))
+    which = "FROM events WHERE gateway = ? AND sequence >= ? AND history < ?"
+    old = (gateway, first, now)
+    rows = db.execute(f"SELECT type, data {which}", old).fetchall()
     reopened = 0
     for row in rows:
         data = json.loads(row["data"])
@@ -37,19 +65,9 @@ def set_aside(db: sqlite3.Connection, gateway: str, first: int) -> None:
             _take_out(db, gateway, data.get("entries"))
         elif row["type"] == "recharge.receipt":
             reopened += _reopen(db, gateway, data.get("recharge_id"))
-    span = (gateway, first)
-    db.execute(
-        "INSERT OR IGNORE INTO conflicts SELECT * FROM events WHERE gateway = ? AND sequence >= ?",
-        span,
-    )
-    db.execute("DELETE FROM events WHERE gateway = ? AND sequence >= ?", span)
-    db.execute("DELETE FROM gaps WHERE gateway = ? AND first >= ?", span)
-    db.execute(
-        "UPDATE gaps SET last = ? WHERE gateway = ? AND last >= ?", (first - 1, gateway, first)
-    )
-    db.execute(
-        "UPDATE gateways SET through = min(through, ?) WHERE gateway = ?", (first - 1, gateway)
-    )
+    db.execute(f"INSERT OR IGNORE INTO conflicts SELECT * {which}", old)
+    db.execute(f"DELETE {which}", old)
+    _forget_gaps(db, gateway, first)
     _log.warning(
         "%s counts anew from %s, its card was restored: %s events set aside, %s recharges reopened",
         gateway,
@@ -57,14 +75,28 @@ def set_aside(db: sqlite3.Connection, gateway: str, first: int) -> None:
         len(rows),
         reopened,
     )
+    return now
+
+
+def _forget_gaps(db: sqlite3.Connection, gateway: str, first: int) -> None:
+    """What the old history had deleted, the new one may still send."""
+    db.execute("DELETE FROM gaps WHERE gateway = ? AND first >= ?", (gateway, first))
+    db.execute(
+        "UPDATE gaps SET last = ? WHERE gateway = ? AND last >= ?", (first - 1, gateway, first)
+    )
+    db.execute(
+        "UPDATE gateways SET through = min(through, ?) WHERE gateway = ?", (first - 1, gateway)
+    )
 
 
 def _take_out(db: sqlite3.Connection, gateway: str, entries: object) -> None:
+    """Remove entries that a set-aside event brought, unless newer ones have their numbers."""
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict) and isinstance(entry.get("seq"), int):
+            text = json.dumps(entry, ensure_ascii=False)
             db.execute(
-                "DELETE FROM entries WHERE gateway = ? AND account = ? AND seq = ?",
-                (gateway, entry.get("account"), entry["seq"]),
+                "DELETE FROM entries WHERE gateway = ? AND account = ? AND seq = ? AND entry = ?",
+                (gateway, entry.get("account"), entry["seq"], text),
             )
 
 

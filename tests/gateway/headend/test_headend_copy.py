@@ -101,6 +101,35 @@ def test_entries_of_a_replaced_history_leave_the_copy(copy):
     assert (account.balance_paise, account.sum_paise, account.entries) == (4100, 4100, 2)
 
 
+def test_a_gap_in_a_replaced_history_does_not_hide_the_new_entries(copy):
+    """Event 2 was lost; the restored gateway fills its place before it meets the first conflict."""
+    copy.store(GATEWAY, [entries(1, (1, 5000, 5000)), entries(3, (2, -700, 4300))])
+    copy.store(GATEWAY, [entries(2, (2, -900, 4100))])
+    copy.store(GATEWAY, [entries(3, (3, -100, 4000))])
+    account = copy.accounts(GATEWAY)["A-1"]
+    assert (account.balance_paise, account.sum_paise, account.entries) == (4000, 4000, 3)
+
+
+def test_batches_of_a_new_history_that_overtake_each_other_lose_nothing(copy):
+    copy.store(GATEWAY, [event(n) for n in range(1, 11)])
+    new = [event(n, data={"other": n}) for n in range(4, 13)]
+    copy.store(GATEWAY, new[4:])
+    copy.store(GATEWAY, new[:4])
+    assert (copy.through(GATEWAY), copy.events(GATEWAY), copy.conflicts(GATEWAY)) == (12, 12, 7)
+
+
+def test_a_database_from_before_histories_were_numbered_is_taken_over(tmp_path):
+    copy = HeadendCopy(tmp_path / "old.db")
+    copy.store(GATEWAY, [event(1), event(2)])
+    for table in ("gateways", "events", "conflicts"):
+        copy._db.execute(f"ALTER TABLE {table} DROP COLUMN history")
+    copy.close()
+    copy = HeadendCopy(tmp_path / "old.db")
+    assert copy.store(GATEWAY, [event(2, data={"other": 2})]) == 2
+    assert copy.conflicts(GATEWAY) == 1
+    copy.close()
+
+
 def test_a_recharge_whose_receipt_was_of_a_replaced_history_is_sent_again(copy):
     issuer = Issuer(copy, NamedKey("office", SigningKey.generate()))
     note = issuer.recharge(GATEWAY, "A-1", 5000)
